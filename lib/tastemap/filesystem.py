@@ -1,0 +1,141 @@
+"""Files and directories on whatever file system Spark reaches: local disks, HDFS, S3, GCS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from tastemap.errors import UserError
+
+
+def first_line(error: Exception) -> str:
+    """Say in one line what a Java or Spark error is about, without its trace."""
+    if isinstance(error, Py4JJavaError):
+        cause = error.java_exception
+        text = str(cause.getMessage() or cause.getClass().getSimpleName())
+    else:
+        text = str(error)
+    return text.strip().split("\n")[0].strip() or type(error).__name__
+
+
+class FileSystem:
+    """The Hadoop file system that holds a path.
+
+    All methods take paths on that file system, and raise `UserError` where it refuses: no such file, no
+    permission, no connection.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        The session whose Hadoop configuration (credentials, default file system) applies.
+    path : str
+        Any path or URI on the file system that is wanted.
+    """
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        self._jvm: Any = spark._jvm
+        with _plain_errors(path, "reached"):
+            configuration = spark._jsc.hadoopConfiguration()
+            self._hadoop: Any = self._path(path).getFileSystem(configuration)
+
+    def qualified(self, path: str) -> str:
+        """Return the path as Spark writes it: absolute, with its scheme, without a trailing slash."""
+        with _plain_errors(path, "reached"):
+            return str(self._hadoop.makeQualified(self._path(path)).toString())
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file or directory of this name."""
+        with _plain_errors(path, "looked up"):
+            return bool(self._hadoop.exists(self._path(path)))
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether there is a directory of this name."""
+        with _plain_errors(path, "looked up"):
+            path_there = self._path(path)
+            return bool(
+                self._hadoop.exists(path_there) and self._hadoop.getFileStatus(path_there).isDirectory()
+            )
+
+    def names(self, directory: str) -> list[str]:
+        """List the names in a directory, hidden ones included, sorted."""
+        with _plain_errors(directory, "listed"):
+            return sorted(str(s.getPath().getName()) for s in self._hadoop.listStatus(self._path(directory)))
+
+    def matches(self, pattern: str, limit: int) -> tuple[int, list[str]]:
+        """Expand a glob (``*``, ``?``, ``[abc]``, ``{a,b}``).
+
+        Returns
+        -------
+        n_matches : int
+            How many there are.
+        paths : list of str
+            The first `limit` of them, qualified. Every one costs a call into the JVM.
+        """
+        with _plain_errors(pattern, "listed"):
+            found = self._hadoop.globStatus(self._path(pattern))
+            n_matches = 0 if found is None else len(found)
+            return n_matches, [str(found[i].getPath().toString()) for i in range(min(n_matches, limit))]
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory and those above it; one that is there stays as it is."""
+        with _plain_errors(path, "made"):
+            if not self._hadoop.mkdirs(self._path(path)):
+                raise UserError(f"{path} cannot be made: the file system refused")
+
+    def delete(self, path: str) -> None:
+        """Delete a file, or a directory with all it holds; nothing happens where there is none."""
+        with _plain_errors(path, "deleted"):
+            self._hadoop.delete(self._path(path), True)
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename a file or directory; the target must not exist.
+
+        On HDFS and local disks this is one atomic step, on object stores it copies.
+        """
+        if self.exists(target):
+            # Hadoop would move the source into a target directory instead of refusing.
+            raise UserError(f"{source} cannot be renamed to {target}: the target exists")
+        with _plain_errors(source, f"renamed to {target}"):
+            if not self._hadoop.rename(self._path(source), self._path(target)):
+                raise UserError(f"{source} cannot be renamed to {target}: the file system refused")
+
+    def read_text(self, path: str) -> str:
+        """Read a small UTF-8 file whole."""
+        with _plain_errors(path, "read"):
+            stream = self._hadoop.open(self._path(path))
+            try:
+                return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+            finally:
+                stream.close()
+
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small UTF-8 file, replacing one that is there.
+
+        It is written under another name first, so that no reader ever sees half of it.
+        """
+        directory, _, name = path.rpartition("/")
+        unfinished = f"{directory}/.{name}.unfinished" if directory else f".{name}.unfinished"
+        with _plain_errors(path, "written"):
+            stream = self._hadoop.create(self._path(unfinished), True)
+            try:
+                stream.write(bytearray(text, "utf-8"))
+            finally:
+                stream.close()
+        self.delete(path)
+        self.rename(unfinished, path)
+
+    def _path(self, path: str) -> Any:
+        return self._jvm.org.apache.hadoop.fs.Path(path)
+
+
+@contextmanager
+def _plain_errors(path: str, done: str) -> Iterator[None]:
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        raise UserError(f"{path} cannot be {done}: {first_line(error)}") from error

@@ -1,0 +1,153 @@
+"""The output directory of a run: built aside, put in place when it is complete."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+from pyspark.ml.util import MLWritable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from tastemap import __version__
+from tastemap.errors import UserError
+from tastemap.filesystem import FileSystem
+from tastemap.sources.files import escaped
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "run.json"
+
+
+class Run:
+    """An output directory in the making.
+
+    Tables go to a hidden directory beside it; `finish` writes `run.json` and renames. Whatever goes
+    wrong before, an existing output stays as it was, and a directory without `run.json` is none of ours.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    output : str
+        Path on any file system Spark reaches.
+    overwrite : bool
+        Whether a finished run that is there may be replaced.
+
+    Raises
+    ------
+    UserError
+        The output exists and may not, or must not, be replaced.
+    """
+
+    def __init__(self, spark: SparkSession, output: str, *, overwrite: bool) -> None:
+        self._spark = spark
+        self._files = FileSystem(spark, output)
+        self._given = output
+        self._overwrite = overwrite
+        self.output = self._files.qualified(output)
+        parent, _, name = self.output.rpartition("/")
+        mark = uuid.uuid4().hex[:8]
+        self._staging = f"{parent}/.{name}.unfinished-{mark}"
+        self._replaced = f"{parent}/.{name}.replaced-{mark}"
+        self._started = datetime.now(UTC)
+        self._check()
+
+    def _check(self) -> None:
+        output = f"--output {self._given}"
+        if urlsplit(self.output).path in ("", "/"):
+            raise UserError(f"{output} is the root of a file system; give a directory in it")
+        if not self._files.exists(self.output):
+            return
+        if not self._files.is_directory(self.output):
+            raise UserError(f"{output} is a file; give the name of a directory")
+        found = self._files.names(self.output)
+        if not found:
+            return
+        if MANIFEST not in found:
+            raise UserError(
+                f"{output} holds other things ({', '.join(found[:3])}) and no {MANIFEST}, so it is no "
+                "earlier run and is left alone; give another directory"
+            )
+        if not self._overwrite:
+            raise UserError(
+                f"{output} holds an earlier run; give another directory, or --overwrite to replace it"
+            )
+
+    def __enter__(self) -> Run:
+        # Now rather than at the first table: where nothing can be written, nothing need be computed.
+        try:
+            self._files.make_directory(self._staging)
+        except UserError as fault:
+            raise UserError(f"--output {self._given} cannot be written: {fault}") from fault
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._discard(self._staging)
+
+    def _discard(self, path: str) -> None:
+        try:
+            self._files.delete(path)
+        except UserError as fault:  # neither hides what went wrong before nor spoils what is complete
+            log.warning("%s", fault)
+
+    def path(self, name: str) -> str:
+        """Where a table is while the run is unfinished."""
+        return f"{self._staging}/{name}"
+
+    def write(self, name: str, table: DataFrame) -> None:
+        """Write a table of any size as Parquet."""
+        table.write.parquet(self.path(name))
+
+    def write_small(self, name: str, table: pd.DataFrame, schema: StructType) -> None:
+        """Write a table that is at hand as one Parquet file."""
+        self.write(name, self._spark.createDataFrame(table[schema.names], schema).coalesce(1))
+
+    def read(self, name: str) -> DataFrame:
+        """Read a table back that has been written."""
+        return self._spark.read.parquet(escaped(self.path(name)))
+
+    def write_model(self, name: str, model: MLWritable) -> None:
+        """Save a Spark ML model."""
+        model.write().save(self.path(name))
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Write `run.json`, the manifest with times and versions added, and put everything in place."""
+        finished = datetime.now(UTC)
+        whole = {
+            "started": self._started.isoformat(timespec="seconds"),
+            "finished": finished.isoformat(timespec="seconds"),
+            "seconds": round((finished - self._started).total_seconds(), 3),
+            "versions": versions(self._spark),
+            **manifest,
+        }
+        self._files.write_text(self.path(MANIFEST), json.dumps(whole, indent=2) + "\n")
+        self._check()  # somebody else may have put something there meanwhile
+        earlier = self._files.exists(self.output)
+        if earlier:
+            self._files.rename(self.output, self._replaced)
+        try:
+            self._files.rename(self._staging, self.output)
+        except BaseException:
+            if earlier:
+                self._files.rename(self._replaced, self.output)
+            raise
+        if earlier:
+            self._discard(self._replaced)
+
+
+def versions(spark: SparkSession) -> dict[str, str]:
+    """Versions of what computed the numbers."""
+    packages = {name: version(name) for name in ("numpy", "scipy", "pandas", "pyarrow")}
+    return {"tastemap": __version__, "spark": spark.version, "python": platform.python_version(), **packages}

@@ -1,0 +1,50 @@
+"""The only place that makes a SparkSession."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+SETTINGS = {
+    # Times in logs are UTC; a machine's own zone must not move a rating to another day.
+    "spark.sql.session.timeZone": "UTC",
+    # Models and tables move between pandas and Spark as Arrow columns, not row by row.
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # A live line of Spark's stages would garble the job's own lines.
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+@contextmanager
+def session(name: str) -> Iterator[SparkSession]:
+    """A session for a job, stopped at its end; master and resources come from spark-submit."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        # Not under spark-submit, hence local: workers must be this Python, which has the packages.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(name)
+    for key, value in SETTINGS.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    try:
+        with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
+            _ship_package(spark, Path(folder))
+            yield spark
+    finally:
+        spark.stop()
+
+
+def _ship_package(spark: SparkSession, folder: Path) -> None:
+    """Give executors this package, unless it came by --py-files."""
+    package = Path(__file__).parent
+    if package.is_dir():
+        archive = shutil.make_archive(
+            str(folder / "tastemap"), "zip", root_dir=package.parent, base_dir=package.name
+        )
+        spark.sparkContext.addPyFile(archive)

@@ -1,0 +1,239 @@
+"""The files a log is in: finding them, looking at their heads, handing them to Spark's readers."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from tastemap.errors import UserError
+from tastemap.filesystem import FileSystem, first_line
+
+# From here on one listing of a directory is faster than one of every file: 17,770 files of their own take
+# Spark half a minute to look up, the directory that holds them a second.
+_MANY = 100
+_HEAD_LINES = 20
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that was found."""
+
+    path: str
+    """URI, as Hadoop writes it."""
+    size: int
+    """Bytes as stored."""
+    root: str
+    """The given path under which it was found: a directory, or the file itself."""
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the file itself was given, not a directory or pattern it is in."""
+        return self.path == self.root
+
+    @property
+    def relative(self) -> str:
+        """Path below the root; the name alone for a file that was given."""
+        return self.path.rpartition("/")[2] if self.explicit else self.path[len(self.root) + 1 :]
+
+    @property
+    def directory(self) -> str:
+        """URI of the directory it is in."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Name without directory and without the extension of a compression."""
+        return re.sub(r"\.(gz|bz2)$", "", self.path.rpartition("/")[2])
+
+    @property
+    def compression(self) -> str:
+        """Extension of the compression, empty if there is none."""
+        return self.path.rpartition(".")[2] if self.path.endswith((".gz", ".bz2")) else ""
+
+    @property
+    def shape(self) -> str:
+        """Path with numbers and UUIDs blotted out: files of one shape hold the same kind of thing."""
+        name = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "*", self.path.rpartition("/")[2])
+        return f"{self.directory}/{re.sub(r'[0-9]+', '*', name)}"
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """Files as `DataFrameReader` wants them."""
+
+    load: list[str]
+    """Paths for `load`: the files, or the directories that hold them."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Options for the reader."""
+    sizes: tuple[int, ...] = ()
+    """Bytes of every file."""
+
+
+def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[StoredFile]:
+    """List the files that paths lead to: files, directories with all below them, and glob patterns.
+
+    Names that begin with ``.`` or ``_`` are left out, as everywhere in Spark. Nothing is read.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        The session.
+    paths : sequence of str
+        Paths or URIs.
+    option : str
+        Option that gave the paths, for messages.
+
+    Raises
+    ------
+    UserError
+        Naming every path that leads nowhere.
+    """
+    faults: list[str] = []
+    found: dict[str, StoredFile] = {}
+    roots: dict[str, str] = {}
+    for directory, given in _by_directory(paths).items():
+        if len(given) > _MANY:
+            picked = _pick(spark, directory, given)
+            found |= picked
+            names = {file.relative for file in picked.values()}
+            given = [path for path in given if path.rpartition("/")[2] not in names]
+        for path in given:
+            try:
+                more, new_roots = _expand(spark, path, option)
+            except UserError as error:
+                faults += error.faults
+            else:
+                found |= more
+                roots |= new_roots
+    if faults:
+        raise UserError(faults)
+    for file in _list(spark, roots):
+        if file.path not in found or file.explicit:
+            found[file.path] = file
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def read_head(spark: SparkSession, path: str) -> list[str]:
+    """Read the first lines of a text file, uncompressed, without those that are blank.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, such as a broken archive.
+    """
+    try:
+        rows = spark.read.text(escaped(path)).limit(_HEAD_LINES).collect()
+    except (Py4JJavaError, PySparkException) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
+    return [row.value.strip("\ufeff\r\n") for row in rows if row.value.strip()]
+
+
+def for_reader(taken: Sequence[StoredFile], listed: Iterable[StoredFile]) -> StoredFiles:
+    """Name the files to Spark's readers in the way that is fastest to look up.
+
+    Parameters
+    ----------
+    taken : sequence of StoredFile
+        The files to read.
+    listed : iterable of StoredFile
+        All that were found, to make sure that a pattern takes in no others.
+    """
+    sizes = tuple(file.size for file in taken)
+    paths = {file.path for file in taken}
+    directories = {file.directory for file in taken}
+    if len(taken) > _MANY > len(directories):
+        roots = sorted(d for d in directories if not any(d.startswith(f"{other}/") for other in directories))
+        below = [f for f in listed if any(f.path.startswith(f"{root}/") for root in roots)]
+        shapes = {file.shape.rpartition("/")[2] for file in taken}
+        pattern = sorted(shapes)[0] if len(shapes) == 1 else "{" + ",".join(sorted(shapes)) + "}"
+        matching = {f.path for f in below if any(fnmatchcase(f.path.rpartition("/")[2], s) for s in shapes)}
+        if matching == paths and not re.search(r"[\[\]?\\{}]", "".join(shapes)):
+            options = {"recursiveFileLookup": "true", "pathGlobFilter": pattern}
+            return StoredFiles([escaped(root) for root in roots], options, sizes)
+    return StoredFiles([escaped(file.path) for file in taken], {}, sizes)
+
+
+def _by_directory(paths: Sequence[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for path in dict.fromkeys(path.rstrip("/") or "/" for path in paths):
+        grouped[path.rpartition("/")[0]].append(path)
+    return grouped
+
+
+def _pick(spark: SparkSession, directory: str, paths: Sequence[str]) -> dict[str, StoredFile]:
+    """Look up many files of one directory by a single listing."""
+    root = FileSystem(spark, paths[0]).qualified(directory or ".")
+    names = {path.rpartition("/")[2] for path in paths}
+    listed = [f for f in _list(spark, {root: root}) if f.directory == root and f.relative in names]
+    return {file.path: StoredFile(file.path, file.size, file.path) for file in listed}
+
+
+def _expand(spark: SparkSession, path: str, option: str) -> tuple[dict[str, StoredFile], dict[str, str]]:
+    """Look up one path.
+
+    Returns
+    -------
+    files : dict
+        The files it leads to by their paths, if they had to be listed.
+    roots : dict
+        Else the files and directories that are still to be listed, and the root that they count as.
+    """
+    file_system = FileSystem(spark, path)
+    if file_system.exists(path):
+        root = file_system.qualified(path)
+        return {}, {root: root}
+    if not _is_pattern(path):
+        raise UserError(f"{option} {path} does not exist; give a file, a directory or a pattern")
+    directory, _, name = path.rpartition("/")
+    n_matches, matches = file_system.matches(path, _MANY)
+    if n_matches == 0:
+        raise UserError(f"{option} {path} matches no file; give a file, a directory or a pattern")
+    if n_matches > _MANY and not _is_pattern(directory):
+        root = file_system.qualified(directory or ".")
+        listed = {file.path: file for file in _list(spark, {root: root}, name) if file.directory == root}
+        if len(listed) == n_matches:
+            return listed, {}
+    if n_matches > _MANY:
+        matches = file_system.matches(path, n_matches)[1]
+    return {}, {match: match.rpartition("/")[0] for match in matches}
+
+
+def _is_pattern(path: str) -> bool:
+    return re.search(r"[*?\[{]", path) is not None
+
+
+def _list(spark: SparkSession, roots: Mapping[str, str], name_pattern: str = "*") -> list[StoredFile]:
+    """List files through Spark: in parallel, and with the names and sizes that its readers see."""
+    if not roots:
+        return []
+    try:
+        # The content is not read unless its column is asked for.
+        reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+        reader = reader.option("pathGlobFilter", name_pattern)
+        rows = reader.load([escaped(root) for root in roots]).select("path", "length").collect()
+    except (Py4JJavaError, PySparkException) as error:
+        raise UserError(f"{', '.join(list(roots)[:3])} cannot be listed: {first_line(error)}") from error
+    return [StoredFile(row.path, row.length, _root(row.path, roots)) for row in rows]
+
+
+def _root(path: str, roots: Mapping[str, str]) -> str:
+    """Return the directory or file that a listed file was found under."""
+    if path in roots:
+        return roots[path]
+    parent = path.rpartition("/")[0]
+    above = parent
+    while above and above not in roots:
+        above = above.rpartition("/")[0]
+    return above or parent
+
+
+def escaped(path: str) -> str:
+    """Write a path so that Spark's readers take it for no pattern."""
+    return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)

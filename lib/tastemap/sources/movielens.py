@@ -1,0 +1,125 @@
+"""MovieLens files: `ratings.csv` and `movies.csv`, `ratings.dat` and `movies.dat`, `u.data` and `u.item`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from tastemap.sources.detection import MOVIELENS_HEADER
+from tastemap.sources.files import StoredFiles
+from tastemap.sources.lines import BATCH_BYTES, Layout, Lines, parse_lines
+from tastemap.sources.titles import decoded, movie_table, split_genres, without_year
+
+SCALE = (0.5, 5.0)
+BYTES_PER_RATING = 25.0
+"""A line like ``1,1,4.0,964982703``: 20 in u.data, 27 in ml-32m."""
+
+LAYOUTS = {
+    name: Layout(separator, ("user_id", "movie_id", "rating", "seconds"))
+    for name, separator in (("movielens-csv", ","), ("movielens-dat", "::"), ("movielens-data", "\t"))
+}
+"""How the lines of each file of ratings are laid out."""
+
+GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+"""The genres that the flags of u.item stand for, in the order of u.genre."""
+
+
+def read_records(spark: SparkSession, files: StoredFiles, layout: str) -> DataFrame:
+    """Read the lines of ratings, without headers.
+
+    Text rather than Spark's CSV reader: that takes twice as long, and keeps a line's text only if it cannot
+    be split into fields, not if a rating is off the scale.
+    """
+    text = spark.read.options(**files.options).text(files.load)
+    if layout == "movielens-csv":
+        quoted = ",".join(f'"{name}"' for name in MOVIELENS_HEADER.split(","))
+        text = text.where(~F.col("value").isin(MOVIELENS_HEADER, quoted))
+    # A path beside every line takes longer than the line; a single file needs none.
+    paths = [] if len(files.sizes) == 1 else [F.col("_metadata.file_path").alias("path")]
+    return text.select("value", *paths)
+
+
+def read_movies(spark: SparkSession, files: StoredFiles, layout: str) -> DataFrame:
+    """Read movies as `schemas.MOVIES`; titles lose the year at their end."""
+    reader = spark.read.options(**files.options)
+    if layout == "movielens-csv":
+        # Quotes inside quoted titles are doubled.
+        rows = reader.csv(
+            files.load, "id string, title string, genres string", header=True, quote='"', escape='"'
+        )
+        movie_id, title, genres = F.col("id"), F.col("title"), split_genres(F.col("genres"))
+    else:
+        rows = reader.text(files.load).select(decoded(F.col("value")).alias("line"))
+        if layout == "movielens-dat":
+            part = [F.regexp_extract("line", r"^(\d+)::(.+)::(.*)$", i) for i in (1, 2, 3)]
+            movie_id, title, genres = part[0], part[1], split_genres(part[2])
+        else:
+            fields = F.split("line", r"\|")
+            movie_id, title, genres = fields[0], fields[1], _flagged(fields)
+    name, year = without_year(title)
+    return movie_table(rows, movie_id, name, year, genres)
+
+
+@dataclass(frozen=True)
+class MovieLensParser:
+    """Batches of lines to batches of `schemas.PARSED`; runs on executors."""
+
+    layout: Layout
+    """How a line is laid out."""
+    scale: tuple[float, float]
+    """Lowest and highest rating."""
+    source: str | None
+    """The file; None when there are several, and every line comes with its own."""
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Parse the lines of one partition."""
+        gathered: list[pa.RecordBatch] = []
+        n_bytes = 0
+        for batch in batches:
+            gathered.append(batch)
+            n_bytes += batch.nbytes
+            if n_bytes >= BATCH_BYTES:
+                yield parse_lines(self._lines(gathered), self.layout, self.scale)
+                gathered, n_bytes = [], 0
+        if gathered:
+            yield parse_lines(self._lines(gathered), self.layout, self.scale)
+
+    def _lines(self, batches: list[pa.RecordBatch]) -> Lines:
+        table = pa.Table.from_batches(batches)
+        values = table.column("value").cast(pa.binary()).to_pylist()
+        text = b"\n".join([*values, b""])
+        if self.source is not None:
+            return Lines(text, (self.source,), np.zeros(len(values), np.int32))
+        paths = table.column("path").combine_chunks().dictionary_encode()
+        return Lines(text, tuple(paths.dictionary.to_pylist()), paths.indices.to_numpy())
+
+
+def _flagged(fields: Column) -> Column:
+    """Genres whose flag is set; the first flag says that none is known."""
+    flags = [F.when(fields[5 + i] == "1", F.lit(genre)) for i, genre in enumerate(GENRES) if i > 0]
+    return F.array_compact(F.array(*flags))

@@ -1,0 +1,183 @@
+"""Opening a rating log: find its files, tell its form, build its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from tastemap.config import SourceConfig
+from tastemap.errors import UserError
+from tastemap.filesystem import FileSystem, first_line
+from tastemap.sources import movielens, netflix, table
+from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
+from tastemap.sources.files import StoredFile, StoredFiles, escaped, find_files, for_reader, read_head
+from tastemap.sources.log import ArrowFunction, RatingLog
+from tastemap.sources.selection import Selection, select_files
+
+# What compression makes of columns of digits: gzip about a third, bzip2 about a quarter.
+_EXPANSION = {"gz": 3.0, "bz2": 4.0}
+_KNOWN_MOVIES = (
+    "movies.csv, movies.dat and u.item of MovieLens, movie_titles of the Netflix Prize, "
+    "Parquet or CSV with the movie column, title, and perhaps year and genres"
+)
+
+
+def open_log(
+    spark: SparkSession, paths: Sequence[str], config: SourceConfig, movies_path: str | None = None
+) -> RatingLog:
+    """Find the files of a rating log and tell their form, without reading them in full.
+
+    Only Netflix files that Spark splits are read through once, for the movie that each split begins with.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        The session.
+    paths : sequence of str
+        Files, directories (with all below them) and glob patterns, on any file system that Spark reaches.
+    config : SourceConfig
+        Form, columns of own tables, and scale.
+    movies_path : str, optional
+        Where the movies are; by default, the published file in a directory of `paths`, or the table beside
+        `ratings` that was prepared with it.
+
+    Raises
+    ------
+    UserError
+        If paths lead nowhere, files are empty, of unknown form, of several forms, or not as `config` says.
+    """
+    found = find_files(spark, paths, "--ratings")
+    chosen = select_files(found, partial(_look, spark, config), config)
+    files = for_reader(chosen.ratings, found)
+    form = FORMS[chosen.head.ratings or ""]
+    scale = _scale(form, config)
+    try:
+        records, parse = _reader(spark, chosen, files, config, scale)
+        n_ratings = _estimate(spark, chosen, files)
+        movies = _movies(spark, chosen, movies_path, config)
+    except (Py4JJavaError, PySparkException) as error:
+        raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
+    if n_ratings == 0:
+        raise UserError(f"--ratings leads to no ratings: {chosen.ratings[0].path} is empty")
+    return RatingLog(
+        form=form,
+        records=records,
+        parse=parse,
+        movies=movies,
+        scale=scale,
+        n_bytes=sum(files.sizes),
+        n_ratings_estimate=n_ratings,
+        files=tuple(file.path for file in chosen.ratings),
+        skipped=chosen.skipped,
+    )
+
+
+def _look(spark: SparkSession, config: SourceConfig, file: StoredFile) -> Head:
+    """Look into the head of a file."""
+    lines = read_head(spark, file.path)
+    if not (lines and lines[0].startswith(PARQUET_MAGIC)):
+        return look_at_text(lines, config)
+    try:
+        return look_at_parquet(spark.read.parquet(escaped(file.path)).columns, config)
+    except (Py4JJavaError, PySparkException) as error:
+        raise UserError(f"{file.path} cannot be read as Parquet: {first_line(error)}") from error
+
+
+def _scale(form: str, config: SourceConfig) -> tuple[float, float]:
+    """Lowest and highest rating: as configured, else the form's own."""
+    low, high = {"movielens": movielens.SCALE, "netflix": netflix.SCALE}.get(form, table.SCALE)
+    low = low if config.rating_min is None else config.rating_min
+    high = high if config.rating_max is None else config.rating_max
+    if low >= high:
+        raise UserError(
+            f"ratings from {low:g} to {high:g} are no scale; set both --rating-min and --rating-max"
+        )
+    return low, high
+
+
+def _reader(
+    spark: SparkSession,
+    chosen: Selection,
+    files: StoredFiles,
+    config: SourceConfig,
+    scale: tuple[float, float],
+) -> tuple[DataFrame, ArrowFunction | None]:
+    """Build records and parser."""
+    layout = chosen.head.ratings or ""
+    if layout == "netflix":
+        records = netflix.read_records(spark, files)
+        return records, netflix.parser(spark, records, files, scale)
+    if layout in movielens.LAYOUTS:
+        source = chosen.ratings[0].path if len(chosen.ratings) == 1 else None
+        parser = movielens.MovieLensParser(movielens.LAYOUTS[layout], scale, source)
+        return movielens.read_records(spark, files, layout), parser
+    return table.parsed_table(
+        _rows(spark, files, chosen.head, layout), config, scale, chosen.head.separator
+    ), None
+
+
+def _rows(spark: SparkSession, files: StoredFiles, head: Head, layout: str) -> DataFrame:
+    """Read a table as it is."""
+    if layout == "parquet":
+        return spark.read.options(**files.options).parquet(*files.load)
+    return table.read_csv(spark, files, head.columns, head.separator)
+
+
+def _estimate(spark: SparkSession, chosen: Selection, files: StoredFiles) -> int:
+    """Estimate the number of ratings; Parquet says it."""
+    layout = chosen.head.ratings
+    if layout == "parquet":
+        # Without columns this reads the files' footers only.
+        return spark.read.options(**files.options).parquet(*files.load).count()
+    in_head = sum(len(line) + 1 for line in chosen.head.lines) / len(chosen.head.lines)
+    per_rating = {"netflix": netflix.BYTES_PER_RATING, "csv": in_head}.get(
+        layout or "", movielens.BYTES_PER_RATING
+    )
+    n_bytes = sum(file.size * _EXPANSION.get(file.compression, 1.0) for file in chosen.ratings)
+    return max(1, round(n_bytes / per_rating))
+
+
+def _movies(
+    spark: SparkSession, chosen: Selection, movies_path: str | None, config: SourceConfig
+) -> DataFrame | None:
+    """Read the movies that were named, or else found with the ratings."""
+    if movies_path is not None:
+        found = _look_at_movies(spark, [movies_path], config)
+    else:
+        found = chosen.movies or _look_at_movies(spark, _beside_prepared(spark, chosen), config)
+        if not found:
+            return None
+    layouts = {head.movies: head for _, head in found if head.movies is not None}
+    if not layouts:
+        seen = f"{found[0][0].path} begins with {found[0][1].first_line()}" if found else "empty"
+        raise UserError(f"--movies {movies_path} is no known list of movies: {seen}; known: {_KNOWN_MOVIES}")
+    if len(layouts) > 1:
+        paths = ", ".join(file.path for file, head in found if head.movies is not None)
+        raise UserError(f"movies of several forms in one run: {paths}; name one with --movies")
+    layout, head = layouts.popitem()
+    files = for_reader([file for file, head in found if head.movies], [file for file, _ in found])
+    if layout == "netflix":
+        return netflix.read_titles(spark, files)
+    if layout in movielens.LAYOUTS:
+        return movielens.read_movies(spark, files, layout)
+    return table.read_movies(_rows(spark, files, head, layout or ""), config)
+
+
+def _look_at_movies(
+    spark: SparkSession, paths: Sequence[str], config: SourceConfig
+) -> tuple[tuple[StoredFile, Head], ...]:
+    listed = find_files(spark, paths, "--movies")
+    return tuple((file, _look(spark, config, file)) for file in listed if file.size)
+
+
+def _beside_prepared(spark: SparkSession, chosen: Selection) -> list[str]:
+    """Name the table of movies that was prepared together with a table of ratings."""
+    roots = {file.root for file in chosen.ratings if chosen.head.ratings == "parquet"}
+    beside = [
+        f"{root.removesuffix('/ratings')}/movies" for root in sorted(roots) if root.endswith("/ratings")
+    ]
+    return [path for path in beside if FileSystem(spark, path).exists(path)]

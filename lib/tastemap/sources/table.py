@@ -1,0 +1,192 @@
+"""Tables of your own, Parquet or CSV, whatever their columns are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    DataType,
+    DateType,
+    NumericType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
+
+from tastemap import schemas
+from tastemap.config import SourceConfig
+from tastemap.errors import UserError
+from tastemap.sources import reasons
+from tastemap.sources.files import StoredFiles
+from tastemap.sources.titles import movie_table, split_genres
+
+SCALE = (0.5, 5.0)
+_MALFORMED = "_malformed_line"
+_TIMES = (TimestampType, TimestampNTZType, DateType)
+
+
+def read_csv(spark: SparkSession, files: StoredFiles, columns: Sequence[str], separator: str) -> DataFrame:
+    """Read a CSV with a header, every column as text, and lines of the wrong number of fields apart.
+
+    Raises
+    ------
+    UserError
+        If the header names a column twice.
+    """
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"the header of {files.load[0]} names {', '.join(twice)} twice; rename one of the two"
+        )
+    schema = StructType([StructField(name, StringType()) for name in [*columns, _MALFORMED]])
+    # A consumer that needs few columns must not make the reader overlook lines with too many or too few.
+    reader = spark.read.options(**files.options).option("columnPruning", "false")
+    return reader.csv(
+        files.load,
+        schema,
+        sep=separator,
+        header=True,
+        quote='"',
+        escape='"',
+        # A file whose header differs from the others' stops the job instead of being read askew.
+        enforceSchema=False,
+        columnNameOfCorruptRecord=_MALFORMED,
+    )
+
+
+def parsed_table(
+    rows: DataFrame, config: SourceConfig, scale: tuple[float, float], separator: str
+) -> DataFrame:
+    """Select `schemas.PARSED` from a table that has the configured columns.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Numbers may be of any numeric type or text. Times may be timestamps, dates, text, or numbers since
+        1970 in UTC: seconds below 1e11 (the year 5138), milliseconds below 1e14, else microseconds.
+    config : SourceConfig
+        The names of the columns; one for times need not be there.
+    scale : tuple of float
+        Lowest and highest rating.
+    separator : str
+        Separator of the text in which rejects of a CSV are kept.
+
+    Raises
+    ------
+    UserError
+        If a column is of a type that cannot hold what it should.
+    """
+    types = {field.name: field.dataType for field in rows.schema.fields}
+    names = {"user": config.user_column, "movie": config.movie_column, "stars": config.rating_column}
+    if config.time_column in types:
+        names["time"] = config.time_column
+    _check_types(types, names)
+    given = rows.select(
+        *(_present(name, types[name]).alias(role) for role, name in names.items()),
+        *([] if "time" in names else [F.lit(None).cast("timestamp").alias("time")]),
+        F.col("_metadata.file_path").alias("source"),
+        _raw(types, names, separator).alias("raw"),
+        (_column(_MALFORMED).isNotNull() if _MALFORMED in types else F.lit(False)).alias("malformed"),
+    )
+    text = {role: isinstance(types[name], StringType) for role, name in names.items()}
+    read = given.select(
+        "*",
+        F.expr(_whole_number("user", "bigint", text["user"])).alias("user_id"),
+        F.expr(_whole_number("movie", "int", text["movie"])).alias("movie_id"),
+        F.expr("try_cast(stars AS float)").alias("rating"),
+        F.expr(_timestamp("time", types[names["time"]]) if "time" in names else "time").alias("rated_at"),
+    )
+    # The scale as floats too: 0.1 as a float is more than 0.1 as a double.
+    low, high = (f"cast({bound!r} AS float)" for bound in scale)
+    faults = [
+        ("malformed", reasons.FIELDS),
+        ("user IS NULL", reasons.USER_MISSING),
+        ("user_id IS NULL", reasons.USER_UNREADABLE),
+        ("movie IS NULL", reasons.MOVIE_MISSING),
+        ("movie_id IS NULL", reasons.MOVIE_UNREADABLE),
+        ("stars IS NULL", reasons.RATING_MISSING),
+        ("rating IS NULL OR isnan(rating)", reasons.RATING_UNREADABLE),
+        (f"rating < {low} OR rating > {high}", reasons.off_scale(scale)),
+        ("time IS NOT NULL AND rated_at IS NULL", reasons.TIME_UNREADABLE),
+    ]
+    reason = F.expr("CASE " + " ".join(f"WHEN {fault} THEN '{why}'" for fault, why in faults) + " END")
+    kept = [F.expr(f"CASE WHEN reason IS NULL THEN {name} END").alias(name) for name in schemas.RATINGS.names]
+    told = [F.expr(f"CASE WHEN reason IS NOT NULL THEN {name} END").alias(name) for name in ("source", "raw")]
+    position = F.lit(None).cast("bigint").alias("position")
+    return read.withColumn("reason", reason).select(*kept, told[0], position, told[1], "reason")
+
+
+def read_movies(rows: DataFrame, config: SourceConfig) -> DataFrame:
+    """Select `schemas.MOVIES` from a table of the movie column, `title`, perhaps `year` and `genres`."""
+    types = {field.name: field.dataType for field in rows.schema.fields}
+    genres = None
+    if "genres" in types:
+        listed = isinstance(types["genres"], ArrayType)
+        genres = (
+            F.col("genres").cast("array<string>") if listed else split_genres(F.col("genres").cast("string"))
+        )
+    year = F.expr("try_cast(year AS int)") if "year" in types else None
+    return movie_table(rows, _column(config.movie_column), F.col("title").cast("string"), year, genres)
+
+
+def _check_types(types: Mapping[str, DataType], names: Mapping[str, str]) -> None:
+    faults = []
+    for role, name in names.items():
+        timely = role == "time"
+        kinds = (NumericType, StringType, *(_TIMES if timely else ()))
+        if not isinstance(types[name], kinds):
+            allowed = "a timestamp, a date, a number or text" if timely else "a number or text"
+            faults.append(f"column {name} is of type {types[name].simpleString()}; allowed: {allowed}")
+    if faults:
+        raise UserError(faults)
+
+
+def _raw(types: Mapping[str, DataType], names: Mapping[str, str], separator: str) -> Column:
+    """Give the text of a record: its line if it is from a CSV, else the named columns as JSON."""
+    if _MALFORMED not in types:
+        return F.to_json(F.struct(*map(_column, names.values())))
+    fields = F.struct(*(_column(name) for name in types if name != _MALFORMED))
+    return F.coalesce(_column(_MALFORMED), F.to_csv(fields, {"sep": separator}))
+
+
+def _column(name: str) -> Column:
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def _present(name: str, kind: DataType) -> Column:
+    """Select a column, null where its text is blank."""
+    column = _column(name)
+    return F.when(F.trim(column) != "", F.trim(column)) if isinstance(kind, StringType) else column
+
+
+def _whole_number(name: str, kind: str, text: bool) -> str:
+    """Write SQL for a whole number, null where there is none that fits; 12.0 is one, 12.5 is not."""
+    if text:
+        return (
+            f"coalesce(try_cast({name} AS {kind}), try_cast(regexp_replace({name}, '[.]0*$', '') AS {kind}))"
+        )
+    return f"CASE WHEN {name} = try_cast({name} AS bigint) THEN try_cast({name} AS {kind}) END"
+
+
+def _timestamp(name: str, kind: DataType) -> str:
+    """Write SQL for a timestamp, null where there is none."""
+    if isinstance(kind, NumericType):
+        return _since_1970(name)
+    plain = f"try_cast({name} AS timestamp)"
+    if isinstance(kind, StringType):
+        number = _since_1970(f"try_cast({name} AS decimal(24, 6))")
+        return f"CASE WHEN {name} RLIKE '^-?[0-9]+([.][0-9]+)?$' THEN {number} ELSE {plain} END"
+    return plain
+
+
+def _since_1970(number: str) -> str:
+    return (
+        f"CASE WHEN abs({number}) < 1e11D THEN timestamp_seconds({number})"
+        f" WHEN abs({number}) < 1e14D THEN timestamp_millis(cast({number} AS bigint))"
+        f" WHEN abs({number}) < 1e17D THEN timestamp_micros(cast({number} AS bigint)) END"
+    )
