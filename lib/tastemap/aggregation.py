@@ -1,0 +1,87 @@
+"""Sums of arrays over the partitions of a DataFrame: what every pass over the data ends in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+Array = npt.NDArray[np.float64]
+Partial = Callable[[Iterator[pa.RecordBatch]], Sequence[Array]]
+
+SLICE = 1 << 19
+"""Elements of a slice, 4 MiB: small enough to spread over executors, far below Arrow's 2 GiB a cell."""
+MAX_PARTIALS_ON_DRIVER = 16
+"""More partial sums than this are first added on the executors, so that the driver receives few."""
+
+_SCHEMA = "slice int, sums binary"
+
+
+def sum_arrays(
+    frame: DataFrame, n_partitions: int, partial: Partial, shapes: Sequence[tuple[int, ...]]
+) -> list[Array]:
+    """Sum the arrays that `partial` makes of each partition.
+
+    The driver receives at most `MAX_PARTIALS_ON_DRIVER` times the size of the result, whatever the
+    number of partitions; beyond that one shuffle moves each slice to the executor that adds it up
+    (bytes shuffled: partitions × size of the result).
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Read once.
+    n_partitions : int
+        Of the frame.
+    partial : callable
+        Batches of a partition to float64 arrays of the given shapes. Runs on executors.
+    shapes : sequence of tuple of int
+        Shapes of the arrays.
+
+    Returns
+    -------
+    list of ndarray
+        The sums, of the given shapes.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    total = sum(sizes)
+
+    def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        arrays = partial(batches)
+        flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
+        yield from _to_slices(flat)
+
+    partials = frame.mapInArrow(slices, _SCHEMA)
+    if n_partitions > MAX_PARTIALS_ON_DRIVER:
+        reducers = min(math.ceil(total / SLICE), frame.sparkSession.sparkContext.defaultParallelism)
+        partials = partials.repartition(reducers, "slice").mapInArrow(_add_slices, _SCHEMA)
+    flat = np.zeros(total)
+    for row in partials.collect():  # bounded: see above
+        start = row["slice"] * SLICE
+        values = np.frombuffer(row["sums"], dtype=np.float64)
+        flat[start : start + values.size] += values
+    bounds = np.cumsum(sizes)[:-1]
+    return [part.reshape(shape) for part, shape in zip(np.split(flat, bounds), shapes, strict=True)]
+
+
+def _to_slices(flat: Array) -> Iterator[pa.RecordBatch]:
+    for number, start in enumerate(range(0, flat.size, SLICE)):
+        cell = pa.array([flat[start : start + SLICE].tobytes()], pa.binary())
+        yield pa.record_batch([pa.array([number], pa.int32()), cell], names=["slice", "sums"])
+
+
+def _add_slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    sums: dict[int, Array] = {}
+    for batch in batches:
+        for number, cell in zip(batch["slice"].to_pylist(), batch["sums"], strict=True):
+            values = np.frombuffer(cell.as_buffer(), dtype=np.float64)
+            if number in sums:
+                sums[number] += values
+            else:
+                sums[number] = values.copy()
+    for number, values in sums.items():
+        cell = pa.array([values.tobytes()], pa.binary())
+        yield pa.record_batch([pa.array([number], pa.int32()), cell], names=["slice", "sums"])

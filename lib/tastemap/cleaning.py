@@ -1,0 +1,174 @@
+"""What of a log is kept: too many bad records stop a run, rare users and movies are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from tastemap import schemas, vectors
+from tastemap.aggregation import sum_arrays
+from tastemap.blocks import Block, BlockMatrix
+from tastemap.config import CleaningConfig
+from tastemap.errors import UserError
+
+Ids = npt.NDArray[np.int32]
+Counted = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Records of a log, before anything is dropped for being rare."""
+
+    ratings_in: int
+    """Records read, good and bad."""
+    rejects: int
+    duplicates: int
+    users: int
+    ratings: int
+    """Without rejects and duplicates."""
+
+
+@dataclass(frozen=True)
+class Movies:
+    """Movies that are kept, of shape (d,) each."""
+
+    ids: npt.NDArray[np.int32]
+    """Ascending."""
+    n_ratings: npt.NDArray[np.int64]
+    rating_sums: npt.NDArray[np.float64]
+    n_seen: int
+    """Different movies in the log."""
+    rounds: int
+    """Passes it took until both thresholds held."""
+
+
+def count(gathered: DataFrame) -> Counts:
+    """Sum up the counts that gathering left beside the blocks."""
+    columns = ("n_records", F.size("rejects"), "n_duplicates", F.length("ids") / 8, F.length("indices") / 4)
+    sums = gathered.agg(*(F.sum(column) for column in columns)).head()
+    assert sums is not None
+    return Counts(*(int(total or 0) for total in sums))
+
+
+def rejects(gathered: DataFrame) -> DataFrame:
+    """The `rejects` table of what was gathered."""
+    return gathered.select(F.explode("rejects").alias("reject")).select("reject.*")
+
+
+def check_rejects(n_records: int, n_bad: int, rejects: DataFrame, max_bad_fraction: float) -> None:
+    """Stop when too much of a log cannot be taken.
+
+    Raises
+    ------
+    UserError
+        With an example for each of the commonest reasons.
+    """
+    if n_records == 0:
+        raise UserError("the rating log holds no records; give --ratings a file with ratings")
+    fraction = n_bad / n_records
+    if fraction <= max_bad_fraction:
+        return
+    found = rejects.groupBy("reason").agg(F.count("*").alias("n"), F.min("raw").alias("example"))
+    worst = found.orderBy(F.desc("n"), "reason").limit(3).collect()
+    examples = "; ".join(f"{row['n']:,} x {row['reason']}, such as {row['example'][:80]!r}" for row in worst)
+    raise UserError(
+        f"{n_bad:,} of {n_records:,} records ({fraction:.1%}) cannot be taken, allowed are "
+        f"{max_bad_fraction:.1%}: {examples}. Mend the log, name its form by --format, or raise "
+        "--max-bad-fraction"
+    )
+
+
+def frequent_movies(gathered: BlockMatrix, config: CleaningConfig) -> Movies:
+    """Movies that remain when both thresholds hold: the largest set for which they do.
+
+    Every round drops movies that fewer than `min_movie_ratings` of the remaining users have rated,
+    users being those with `min_user_ratings` of the remaining movies; each is one pass over the blocks
+    with two numbers a movie and partition for a result.
+
+    Raises
+    ------
+    UserError
+        Nothing remains.
+    """
+    ids, n_ratings, sums = _count_all(gathered, config.min_user_ratings)
+    n_seen, rounds = ids.size, 1
+    while True:
+        enough = n_ratings >= config.min_movie_ratings
+        if not enough.any():
+            raise UserError(
+                f"no ratings remain of users with at least {config.min_user_ratings} and of movies with at "
+                f"least {config.min_movie_ratings} ratings; lower --min-user-ratings or --min-movie-ratings"
+            )
+        if enough.all():
+            return Movies(ids, n_ratings, sums, n_seen, rounds)
+        ids = ids[enough]
+        n_ratings, sums = _count_kept(gathered, ids, config.min_user_ratings)
+        rounds += 1
+
+
+def _count_all(gathered: BlockMatrix, min_user_ratings: int) -> tuple[Ids, Counted, Sums]:
+    """Ids of all movies, numbers and sums of their ratings by users with enough; ids are not known before."""
+    load, names = gathered.load, ["movie_id", "n", "total"]
+
+    def count_blocks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for block in load(batch):
+                ids = np.unique(block.matrix.indices)
+                n_ratings, sums = movie_counts(block, ids, min_user_ratings)
+                yield pa.record_batch([pa.array(ids), pa.array(n_ratings), pa.array(sums)], names=names)
+
+    columns = gathered.frame.select(*schemas.BLOCKS.names)
+    partial = columns.mapInArrow(count_blocks, "movie_id int, n long, total double")
+    summed = partial.groupBy("movie_id").agg(F.sum("n").alias("n"), F.sum("total").alias("total"))
+    table = summed.toPandas().sort_values("movie_id")  # a row a movie
+    return (
+        table["movie_id"].to_numpy(np.int32),
+        table["n"].to_numpy(np.int64),
+        table["total"].to_numpy(np.float64),
+    )
+
+
+def _count_kept(gathered: BlockMatrix, ids: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
+    """Numbers and sums of the ratings of given movies by users with enough of them."""
+    load = gathered.load
+
+    def partial(batches: Iterator[pa.RecordBatch]) -> Sequence[Sums]:
+        totals = np.zeros((2, ids.size))
+        for batch in batches:
+            for block in load(batch):
+                totals += movie_counts(block, ids, min_user_ratings)
+        return [totals]
+
+    columns = gathered.frame.select(*schemas.BLOCKS.names)
+    (totals,) = sum_arrays(columns, gathered.n_partitions, partial, [(2, ids.size)])
+    return totals[0].astype(np.int64), totals[1]
+
+
+def movie_counts(block: Block, ids: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
+    """Numbers and sums of the ratings of given movies, in one block, by users with enough of them."""
+    ratings = keep(block, ids, min_user_ratings).matrix
+    n_ratings = np.bincount(ratings.indices, minlength=ids.size)
+    sums = np.bincount(ratings.indices, weights=ratings.data, minlength=ids.size)
+    return n_ratings.astype(np.int64, copy=False), sums.astype(np.float64, copy=False)
+
+
+def keep(block: Block, movie_ids: npt.NDArray[np.int32], min_user_ratings: int) -> Block:
+    """A block's ratings of the given movies by users with enough of them, columns renumbered."""
+    ratings = block.matrix
+    columns = pc.index_in(pa.array(ratings.indices), value_set=pa.array(movie_ids))
+    columns = np.asarray(columns.fill_null(-1))
+    known = columns >= 0
+    counts = np.diff(np.concatenate([[0], np.cumsum(known)])[ratings.indptr])
+    enough = counts >= min_user_ratings
+    chosen = known & np.repeat(enough, np.diff(ratings.indptr))
+    indptr = np.concatenate([[0], np.cumsum(counts[enough])])
+    matrix = vectors.csr(ratings.data[chosen], columns[chosen], indptr, len(movie_ids))
+    return Block(block.ids[enough], matrix)

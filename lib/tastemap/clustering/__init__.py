@@ -1,0 +1,1 @@
+"""Clusters of rows that are described by scores."""

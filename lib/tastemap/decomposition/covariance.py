@@ -1,0 +1,105 @@
+"""The covariance of sparse rows as an operator: multiplied with in passes, never formed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tastemap.aggregation import sum_arrays
+from tastemap.blocks import BlockMatrix, Load
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of the rows."""
+
+    n_rows: int
+    mean: Array
+    """Column means, of shape (d,); zeros where the data are not centred."""
+    total_variance: float
+    """Sum of the columns' sample variances (of their mean squares where not centred)."""
+
+
+class Covariance:
+    """C X = Aᵀ(A X)/(n−1) − n/(n−1) μ(μᵀX) for rows A of shape (n, d) spread over executors.
+
+    One pass over the blocks for each product. Memory: d · b · 8 bytes a task for the sums, as much
+    again for X an executor process; the driver holds a bounded number of such (`aggregation`). The
+    first pass yields the moments as well.
+
+    Parameters
+    ----------
+    matrix : BlockMatrix
+        A, of shape (n, d), loaded as float64.
+    center : bool
+        False leaves the means in: AᵀA/(n−1), hence truncated SVD.
+    """
+
+    def __init__(self, matrix: BlockMatrix, *, center: bool) -> None:
+        self._matrix = matrix
+        self._center = center
+        self._moments: Moments | None = None
+
+    @property
+    def moments(self) -> Moments:
+        """Known after the first product."""
+        assert self._moments is not None, "multiply first"
+        return self._moments
+
+    def multiply(self, block: Array) -> Array:
+        """C X for X of shape (d, b)."""
+        if self._moments is None:
+            return self._first(block)
+        # A row's scores are shifted before they are multiplied back: the large part that the means
+        # make would otherwise have to cancel between two sums.
+        shift = self.moments.mean @ block
+        (product,) = self._pass(block, shift, moments=False)
+        return product / (self.moments.n_rows - 1)
+
+    def _first(self, block: Array) -> Array:
+        product, sums, squares, count = self._pass(block, np.zeros(block.shape[1]), moments=True)
+        n = int(count[0])
+        if n < 2:
+            raise ValueError(f"a covariance needs at least 2 rows, found {n}")
+        mean = sums / n if self._center else np.zeros_like(sums)
+        total = float(squares[0] - n * (mean @ mean)) / (n - 1)
+        self._moments = Moments(n, mean, max(total, 0.0))
+        return (product - n * np.outer(mean, mean @ block)) / (n - 1)
+
+    def _pass(self, block: Array, shift: Array, *, moments: bool) -> list[Array]:
+        d, b = block.shape
+        shapes: list[tuple[int, ...]] = [(d, b)] + ([(d,), (1,), (1,)] if moments else [])
+        context = self._matrix.frame.sparkSession.sparkContext
+        shared = context.broadcast((block, shift))
+        load = self._matrix.load
+
+        def partial(batches: Iterator[pa.RecordBatch]) -> Sequence[Array]:
+            return _products(batches, load, *shared.value, moments=moments)
+
+        try:
+            return sum_arrays(self._matrix.frame, self._matrix.n_partitions, partial, shapes)
+        finally:
+            shared.destroy()
+
+
+def _products(
+    batches: Iterator[pa.RecordBatch], load: Load, block: Array, shift: Array, *, moments: bool
+) -> Sequence[Array]:
+    """Aᵀ(A X − 1 sᵀ) over a partition's rows and, if wanted, their sums, sum of squares and count."""
+    product = np.zeros(block.shape)
+    sums, squares, count = np.zeros(block.shape[0]), np.zeros(1), np.zeros(1)
+    for batch in batches:
+        for loaded in load(batch):
+            matrix = loaded.matrix
+            product += matrix.T @ (matrix @ block - shift)
+            if moments:
+                sums += np.bincount(matrix.indices, weights=matrix.data, minlength=block.shape[0])
+                squares += matrix.data @ matrix.data
+                count += matrix.shape[0]
+    return (product, sums, squares, count) if moments else (product,)

@@ -1,0 +1,129 @@
+"""Principal components of blocks of sparse rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tastemap.blocks import BlockMatrix
+from tastemap.decomposition.covariance import Covariance, Moments
+from tastemap.decomposition.krylov import Eigenpairs, Progress, leading_eigenpairs
+
+Array = npt.NDArray[np.float64]
+
+BASIS_BYTES = 512 << 20
+"""Memory for the Krylov basis on the driver; the iteration restarts when it is full."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Principal components, and how well they are known."""
+
+    components: Array
+    """Loadings, orthonormal columns, of shape (d, k); in each the largest in magnitude is positive."""
+    mean: Array
+    """Column means that are subtracted before projecting, of shape (d,)."""
+    variance: Array
+    """Variance along each component, descending, of shape (k,)."""
+    residuals: Array
+    """‖C v − θ v‖ of each component, of shape (k,), in units of variance."""
+    total_variance: float
+    """Sum of the variances of all d columns."""
+    n_rows: int
+    passes: int
+    """Passes over the data that were made."""
+    error: float
+    """Σ residuals / Σ variance: the captured variance is below the optimum by about a tenth of it."""
+    converged: bool
+    """Whether `error` is within the tolerance."""
+
+    @property
+    def variance_ratio(self) -> Array:
+        """Share of the total variance along each component, of shape (k,)."""
+        return self.variance / self.total_variance if self.total_variance > 0 else self.variance * 0.0
+
+
+def decompose(
+    matrix: BlockMatrix,
+    k: int,
+    *,
+    center: bool = True,
+    tol: float = 5e-3,
+    max_passes: int = 60,
+    block_size: int | None = None,
+    seed: int = 7,
+    on_pass: Callable[[Progress], None] = lambda progress: None,
+) -> Decomposition:
+    """Leading principal components of sparse rows, by block Krylov iteration on their covariance.
+
+    Parameters
+    ----------
+    matrix : BlockMatrix
+        Of shape (n, d), loaded as float64; read once a pass, so persist it.
+    k : int
+        Components; at most the number of rows and of columns.
+    center : bool
+        Whether the column means are subtracted (implicitly).
+    tol, max_passes, block_size, seed, on_pass
+        As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between.
+
+    Raises
+    ------
+    ValueError
+        k is above the number of rows or columns, or there are fewer than two rows.
+    """
+    n_features = matrix.n_columns
+    if not 1 <= k <= n_features:
+        raise ValueError(f"k is {k}, allowed are 1 to {n_features}, the number of features")
+    covariance = Covariance(matrix, center=center)
+    pairs = leading_eigenpairs(
+        covariance.multiply,
+        n_features,
+        k,
+        block_size=block_size or min(max(k, 16), 32),
+        tol=tol,
+        max_passes=max_passes,
+        max_basis=BASIS_BYTES // (8 * n_features),
+        seed=seed,
+        on_pass=on_pass,
+    )
+    return from_pairs(pairs, covariance.moments)
+
+
+def evaluate(matrix: BlockMatrix, components: Array, *, center: bool = True) -> Decomposition:
+    """What given orthonormal components of shape (d, k) capture: one pass, with honest residuals."""
+    covariance = Covariance(matrix, center=center)
+    product = covariance.multiply(components)
+    values = np.einsum("ij,ij->j", components, product)
+    residuals = np.linalg.norm(product - components * values, axis=0)
+    error = float(residuals.sum() / values.sum()) if values.sum() > 0 else 0.0
+    pairs = Eigenpairs(values, components, residuals, passes=1, error=error, converged=True)
+    return from_pairs(pairs, covariance.moments)
+
+
+def from_pairs(pairs: Eigenpairs, moments: Moments) -> Decomposition:
+    """Fix the signs and join the pairs with the moments."""
+    k = pairs.values.size
+    if k > moments.n_rows:
+        raise ValueError(f"k is {k}, allowed are 1 to {moments.n_rows}, the number of rows")
+    return Decomposition(
+        components=fix_signs(pairs.vectors),
+        mean=moments.mean,
+        variance=pairs.values,
+        residuals=pairs.residuals,
+        total_variance=moments.total_variance,
+        n_rows=moments.n_rows,
+        passes=pairs.passes,
+        error=pairs.error,
+        converged=pairs.converged,
+    )
+
+
+def fix_signs(components: Array) -> Array:
+    """Flip columns so that in each the loading of largest magnitude is positive."""
+    largest = np.abs(components).argmax(axis=0)
+    signs = np.sign(components[largest, np.arange(components.shape[1])])
+    return components * np.where(signs == 0, 1.0, signs)

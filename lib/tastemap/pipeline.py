@@ -1,0 +1,240 @@
+"""The whole flow, from a raw rating log to a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, weighting
+from tastemap.blocks import BlockMatrix
+from tastemap.clustering import kmeans
+from tastemap.clustering.kmeans import Clustering
+from tastemap.config import Config
+from tastemap.decomposition.pca import PCA
+from tastemap.decomposition.principal import Decomposition, decompose
+from tastemap.errors import UserError
+from tastemap.runs import Run
+from tastemap.segmentation import Projection, Segmentation
+from tastemap.sources import open_log
+from tastemap.stages import Stages
+from tastemap.weighting import Weighting, WeightingModel
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run tells on the terminal."""
+
+    output: str
+    manifest: dict[str, Any]
+    profiles: pd.DataFrame
+    cluster_movies: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Ratings that are kept, persisted, and what is known of them."""
+
+    matrix: BlockMatrix
+    movies: cleaning.Movies
+    counts: dict[str, int]
+
+
+def cluster_users(
+    spark: SparkSession,
+    ratings: Sequence[str],
+    output: str,
+    config: Config,
+    *,
+    movies: str | None = None,
+    overwrite: bool = False,
+) -> Result:
+    """Turn a rating log into clusters of users and their profiles.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    ratings : sequence of str
+        Files, directories and globs of one rating log.
+    output : str
+        Directory for the tables, the model and `run.json`.
+    config : Config
+    movies : str, optional
+        Titles and genres; default: found beside the ratings.
+    overwrite : bool
+        Whether an earlier run in `output` may be replaced.
+
+    Raises
+    ------
+    UserError
+        The log, the options or the output cannot be used; nothing has been changed then.
+    """
+    stages = Stages()
+    with Run(spark, output, overwrite=overwrite) as run:
+        log = open_log(spark, ratings, config.source, movies)
+        with cleaned(pivot.gather(log), run, config, stages) as kept:
+            matrix, counts = kept.matrix, kept.counts
+            with stages("write user vectors", "users") as stage:
+                run.write("user_vectors", pivot.user_vectors(matrix))
+                stage.rows = counts["users"]
+            weights = weighting.fit(kept.movies.n_ratings, kept.movies.rating_sums, config.weighting)
+            with stages("principal components", "passes") as stage:
+                decomposition = principal_components(matrix, weights, run, config)
+                stage.rows = decomposition.passes
+            projection = Projection.of(weights, decomposition)
+            with stages("cluster", "clusters") as stage:
+                clustering = kmeans.fit(
+                    segmentation.scores(matrix, projection),
+                    "scores",
+                    config.clustering.n_clusters,
+                    max_iterations=config.clustering.max_iterations,
+                    seed=config.run.seed,
+                )
+                stage.rows = len(clustering.sizes)
+            segments = Segmentation(projection, clustering.centres)
+            with stages("assign", "users") as stage:
+                run.write("assignments", segmentation.assignments(matrix, segments))
+                stage.rows = counts["users"]
+            with stages("profile", "cells") as stage:
+                titles = catalogue.describe(kept.movies.ids, log.movies)
+                bars = profiles.rating_bars(log.scale)
+                aggregates = profiles.aggregate(matrix, segments, bars)
+                table = profiles.profiles(aggregates, bars).merge(
+                    activity(run.read("assignments")), on="cluster"
+                )
+                movie_table = profiles.cluster_movies(aggregates, titles, config.profiles.effect_shrinkage)
+                stage.rows = len(movie_table)
+        with stages("write results", "tables") as stage:
+            small = {
+                "profiles": (table, schemas.PROFILES),
+                "cluster_movies": (movie_table, schemas.CLUSTER_MOVIES),
+                "cluster_genres": (profiles.cluster_genres(aggregates, titles), schemas.CLUSTER_GENRES),
+                "components": (profiles.components(decomposition, titles), schemas.COMPONENTS),
+                "movie_index": (catalogue.movie_index(titles, kept.movies), schemas.MOVIE_INDEX),
+            }
+            for name, (rows, schema) in small.items():
+                run.write_small(name, rows, schema)
+            run.write_model("model", segmentation.pipeline_model(weights, decomposition, clustering.centres))
+            stage.rows = len(small)
+        manifest = {
+            "inputs": log.describe(),
+            "counts": counts,
+            "stages": stages.record(),
+            "config": config.as_dict(),
+            "metrics": metrics(decomposition, clustering),
+        }
+        run.finish(manifest)
+    return Result(run.output, manifest, table, movie_table)
+
+
+@contextmanager
+def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> Iterator[Cleaned]:
+    """Ratings that are kept, as persisted blocks; what is not kept is counted and quarantined."""
+    with ExitStack() as persisted:
+        gathered.frame.persist()
+        persisted.callback(gathered.frame.unpersist)
+        with stages("read and pivot", "ratings") as stage:
+            counts = cleaning.count(gathered.frame)
+            stage.rows = counts.ratings_in
+        rejects = cleaning.rejects(gathered.frame)
+        cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)
+        with stages("clean", "ratings") as stage:
+            run.write("rejects", rejects)
+            movies = cleaning.frequent_movies(gathered, config.cleaning)
+            matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
+            matrix.frame.persist()
+            persisted.callback(matrix.frame.unpersist)
+            users, ratings = pivot.size(matrix)
+            stage.rows = ratings
+        gathered.frame.unpersist()  # its successor is complete
+        check_size(users, movies.ids.size, config)
+        found = {
+            "ratings_in": counts.ratings_in,
+            "users_in": counts.users,
+            "movies_in": movies.n_seen,
+            "rejects": counts.rejects,
+            "duplicates": counts.duplicates,
+            "ratings_dropped": counts.ratings - ratings,
+            "users_dropped": counts.users - users,
+            "movies_dropped": movies.n_seen - movies.ids.size,
+            "ratings_kept": ratings,
+            "users": users,
+            "movies": movies.ids.size,
+        }
+        yield Cleaned(matrix, movies, found)
+
+
+def check_size(users: int, movies: int, config: Config) -> None:
+    """Refuse settings that the data are too small for.
+
+    Raises
+    ------
+    UserError
+        With every fault.
+    """
+    faults = []
+    n_clusters, n_components = config.clustering.n_clusters, config.decomposition.n_components
+    if n_clusters > users:
+        faults.append(
+            f"--n-clusters is {n_clusters}, but only {users:,} users remain after cleaning; ask for at most "
+            "that many, or lower --min-user-ratings"
+        )
+    if n_components > min(users, movies):
+        faults.append(
+            f"--n-components is {n_components}, but only {movies:,} movies and {users:,} users remain after "
+            f"cleaning; ask for at most {min(users, movies):,}, or lower --min-movie-ratings"
+        )
+    if faults:
+        raise UserError(faults)
+
+
+def principal_components(matrix: BlockMatrix, weights: Weighting, run: Run, config: Config) -> Decomposition:
+    """Principal components of the weighted ratings, by the solver that is configured."""
+    settings = config.decomposition
+    if settings.pca_solver == "spark":
+        vectors = WeightingModel(weights).transform(run.read("user_vectors"))
+        pca = PCA(k=settings.n_components, inputCol="weights", solver="spark", seed=config.run.seed)
+        try:
+            return pca.fit(vectors).decomposition
+        except ValueError as error:
+            raise UserError(f"--pca-solver spark: {error}") from error
+    return decompose(
+        matrix.loading(weights.loading(matrix.load)),
+        settings.n_components,
+        tol=settings.pca_tolerance,
+        seed=config.run.seed,
+    )
+
+
+def activity(assignments: DataFrame) -> pd.DataFrame:
+    """Quantiles of the number of ratings of each cluster's users."""
+    names = schemas.ACTIVITY.names
+    shares = F.array(*(F.lit(share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)))
+    quantiles = assignments.groupBy("cluster").agg(
+        F.percentile_approx("n_ratings", shares).alias("quantiles")
+    )
+    rows = quantiles.collect()  # a row a cluster
+    return pd.DataFrame(
+        {
+            "cluster": [row["cluster"] for row in rows],
+            "activity": [dict(zip(names, row["quantiles"], strict=True)) for row in rows],
+        }
+    )
+
+
+def metrics(decomposition: Decomposition, clustering: Clustering) -> dict[str, Any]:
+    """Figures of merit for the record."""
+    return {
+        "pca_passes": decomposition.passes,
+        "pca_residual_share": decomposition.error,
+        "pca_converged": decomposition.converged,
+        "variance_ratio": float(decomposition.variance_ratio.sum()),
+        "kmeans_cost": clustering.cost,
+        "kmeans_iterations": clustering.iterations,
+        "cluster_sizes": clustering.sizes.tolist(),
+    }

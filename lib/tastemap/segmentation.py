@@ -1,0 +1,91 @@
+"""The fitted chain from ratings to clusters, applied to blocks and saved as a Spark ML pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.ml import PipelineModel
+from pyspark.sql import DataFrame
+from scipy import sparse
+
+from tastemap import schemas, vectors
+from tastemap.blocks import BlockMatrix
+from tastemap.clustering.centres import Assignment, Centres, CentresModel
+from tastemap.decomposition.pca import PCAModel
+from tastemap.decomposition.principal import Decomposition
+from tastemap.weighting import Weighting, WeightingModel
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Ratings to scores: weighting, then principal components."""
+
+    weighting: Weighting
+    components: Array
+    """Loadings of shape (d, m)."""
+    offset: Array
+    """Scores of the mean, of shape (m,)."""
+
+    @classmethod
+    def of(cls, weighting: Weighting, decomposition: Decomposition) -> Projection:
+        """Join the two."""
+        components = decomposition.components
+        return cls(weighting, components, decomposition.mean @ components)
+
+    def scores(self, ratings: sparse.csr_matrix) -> Array:
+        """Scores of shape (n, m) for ratings of shape (n, d)."""
+        return np.asarray(self.weighting.apply(ratings) @ self.components - self.offset)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Ratings to clusters."""
+
+    projection: Projection
+    centres: Centres
+
+    def assign(self, ratings: sparse.csr_matrix) -> Assignment:
+        """Clusters of users with ratings of shape (n, d)."""
+        return self.centres.assign(self.projection.scores(ratings))
+
+
+def scores(matrix: BlockMatrix, projection: Projection) -> DataFrame:
+    """One column `scores` of dense vectors, a row a user."""
+    load = matrix.load
+
+    def project(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for block in load(batch):
+                yield pa.record_batch([vectors.from_dense(projection.scores(block.matrix))], names=["scores"])
+
+    return matrix.frame.mapInArrow(project, schemas.SCORES)
+
+
+def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
+    """The `assignments` table."""
+    load = matrix.load
+
+    def assign(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for block in load(batch):
+                found = segmentation.assign(block.matrix)
+                n_ratings = np.diff(block.matrix.indptr).astype(np.int32)
+                columns = (block.ids, found.clusters, found.distances, found.memberships, n_ratings)
+                yield pa.record_batch(
+                    [pa.array(column) for column in columns], names=schemas.ASSIGNMENTS.names
+                )
+
+    return matrix.frame.mapInArrow(assign, schemas.ASSIGNMENTS)
+
+
+def pipeline_model(weighting: Weighting, decomposition: Decomposition, centres: Centres) -> PipelineModel:
+    """The chain as a `PipelineModel`: `features` (ratings) to `cluster`, `distance` and `membership`."""
+    pca = PCAModel(decomposition)
+    pca._set(inputCol="weights", outputCol="scores")
+    return PipelineModel([WeightingModel(weighting), pca, CentresModel(centres)])

@@ -1,0 +1,58 @@
+"""The end of a run as text: where the results are, the clusters, the time each stage took."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import pandas as pd
+
+from tastemap.pipeline import Result
+
+WIDTH = 120
+N_TITLES = 3
+
+
+def text(result: Result) -> str:
+    """Several lines of plain text, at most `WIDTH` characters each but for the path."""
+    counts = {name: f"{n:,}" for name, n in result.manifest["counts"].items()}
+    stages = [f"{stage['name']} {stage['seconds']:.1f}\u00a0s" for stage in result.manifest["stages"]]
+    times = textwrap.wrap("time: " + ", ".join(stages), WIDTH, subsequent_indent="      ")
+    shown = [
+        f"{counts['ratings_in']} records read: {counts['rejects']} rejected, "
+        f"{counts['duplicates']} duplicates, {counts['ratings_dropped']} dropped as too rare",
+        f"{counts['ratings_kept']} ratings of {counts['movies']} movies by {counts['users']} users clustered",
+        "",
+        *cluster_lines(result.profiles, result.cluster_movies),
+        "",
+        *(line.replace("\u00a0", " ") for line in times),
+        f"results: {result.output.removeprefix('file:')}",
+    ]
+    return "\n".join(shown)
+
+
+def cluster_lines(profiles: pd.DataFrame, cluster_movies: pd.DataFrame) -> list[str]:
+    """Give each cluster a line: size, share, mean rating and the movies of the largest effect."""
+    ordered = profiles.sort_values("cluster")
+    rows = [("cluster", "users", "share", "mean")]
+    for cluster in ordered.itertuples():
+        numbers = (f"{cluster.n_users:,}", f"{cluster.share:.1%}", f"{cluster.mean_rating:.2f}")
+        rows.append((str(cluster.cluster), *numbers))
+    left = _aligned(rows)
+    width = (WIDTH - len(left[0])) // N_TITLES - len("; ")
+    best = cluster_movies[cluster_movies["rank"] <= N_TITLES].sort_values(["cluster", "rank"])
+    loved = ["loves, more than everybody else"]
+    for number in ordered["cluster"]:
+        movies = best[best["cluster"] == number]
+        names = zip(movies["title"], movies["movie_id"], strict=True)
+        loved.append("; ".join(_shortened(title or f"movie {movie_id}", width) for title, movie_id in names))
+    return [f"{numbers}  {movies}" for numbers, movies in zip(left, loved, strict=True)]
+
+
+def _shortened(title: str, width: int) -> str:
+    return title if len(title) <= width else title[: width - 1].rstrip() + "…"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -1,0 +1,95 @@
+"""`VectorUDT` columns as Arrow sees them, to and from SciPy and NumPy without a Python loop.
+
+Through `mapInArrow` a vector is struct<type, size, indices, values>: type 0 is sparse, with size,
+indices and values; type 1 is dense, with values only (`pyspark.ml.linalg.VectorUDT.sqlType`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import sparse
+
+ARROW_TYPE = pa.struct(
+    [
+        ("type", pa.int8()),
+        ("size", pa.int32()),
+        ("indices", pa.list_(pa.int32())),
+        ("values", pa.list_(pa.float64())),
+    ]
+)
+
+
+def to_csr(vectors: pa.Array, size: int) -> sparse.csr_matrix:
+    """Vectors, sparse and dense mixed, as a matrix of shape (n, size) in float64.
+
+    Raises
+    ------
+    ValueError
+        A vector is missing or has another length.
+    """
+    if vectors.null_count:
+        raise ValueError(f"{vectors.null_count} of {len(vectors)} vectors are null; drop or fill them")
+    dense = np.asarray(vectors.field("type")) == 1
+    values = vectors.field("values")
+    lengths = np.asarray(pc.list_value_length(values)).astype(np.int64)
+    sizes = np.where(dense, lengths, np.asarray(vectors.field("size").fill_null(0)))
+    if len(vectors) and np.any(sizes != size):
+        found = int(sizes[sizes != size][0])
+        raise ValueError(f"a vector has {found} features, the others have {size}")
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indices = np.tile(np.arange(size, dtype=np.int32), int(dense.sum()))
+    if not dense.all():
+        sparse_indices = np.asarray(vectors.field("indices").flatten())
+        if dense.any():
+            both = np.empty(indptr[-1], dtype=np.int32)
+            is_dense = np.repeat(dense, lengths)
+            both[is_dense], both[~is_dense] = indices, sparse_indices
+            indices = both
+        else:
+            indices = sparse_indices
+    return csr(np.asarray(values.flatten()), indices, indptr, size)
+
+
+def csr(
+    data: npt.NDArray[Any], indices: npt.NDArray[Any], indptr: npt.NDArray[Any], size: int
+) -> sparse.csr_matrix:
+    """A CSR matrix over the given arrays, without the checks and copies of SciPy's constructor."""
+    matrix = sparse.csr_matrix((len(indptr) - 1, size), dtype=data.dtype)
+    matrix.data, matrix.indices = data, indices
+    matrix.indptr = indptr.astype(indices.dtype, copy=False)
+    return matrix
+
+
+def from_csr(matrix: sparse.csr_matrix) -> pa.Array:
+    """Rows of a matrix as sparse vectors; stored zeros stay stored."""
+    n, size = matrix.shape
+    offsets = pa.array(matrix.indptr.astype(np.int32, copy=False))
+    return pa.StructArray.from_arrays(
+        [
+            pa.array(np.zeros(n, dtype=np.int8)),
+            pa.array(np.full(n, size, dtype=np.int32)),
+            pa.ListArray.from_arrays(offsets, pa.array(matrix.indices.astype(np.int32, copy=False))),
+            pa.ListArray.from_arrays(offsets, pa.array(matrix.data.astype(np.float64, copy=False))),
+        ],
+        fields=list(ARROW_TYPE),
+    )
+
+
+def from_dense(rows: npt.NDArray[np.float64]) -> pa.Array:
+    """Rows of an array of shape (n, k) as dense vectors."""
+    n, k = rows.shape
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * np.int32(k))
+    return pa.StructArray.from_arrays(
+        [
+            pa.array(np.ones(n, dtype=np.int8)),
+            pa.nulls(n, pa.int32()),
+            pa.nulls(n, pa.list_(pa.int32())),
+            pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(rows, dtype=np.float64).ravel())),
+        ],
+        fields=list(ARROW_TYPE),
+    )

@@ -1,0 +1,156 @@
+"""What a rating counts in the vectors that are compared: four weightings of a user's ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.ml import Model
+from pyspark.ml.linalg import VectorUDT
+from pyspark.ml.param.shared import HasInputCol, HasOutputCol
+from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.sql import DataFrame
+from pyspark.sql.types import StructField
+from scipy import sparse
+
+from tastemap import vectors
+from tastemap.blocks import Block, Load
+from tastemap.columns import append_columns
+from tastemap.config import WeightingConfig
+from tastemap.persistence import ArraysReader, ArraysWriter
+
+Array = npt.NDArray[np.float64]
+
+ROUNDING = 1e-9
+"""Vectors that are shorter are zeros but for rounding: of length 1 they would be noise for taste."""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Weights of ratings; a user's depend on no other user once this is fitted.
+
+    residual
+        r − μ − b_m − b_u with b_m = Σ(r − μ) / (n_m + λ_m) over the movie's ratings and
+        b_u = Σ(r − μ − b_m) / (n_u + λ_u) over the user's: what taste adds to quality and mood
+        (baseline predictors of Koren 2008, fitted one after the other).
+    centered
+        r minus the user's mean.
+    stars
+        r; movies that are not rated count 0.
+    rated
+        1.
+    """
+
+    kind: str
+    normalize: bool
+    """Whether each user's vector is scaled to length 1; one of zeros stays."""
+    global_mean: float
+    movie_effects: Array
+    """b_m, of shape (d,)."""
+    user_shrinkage: float
+    """λ_u, in ratings."""
+
+    def apply(self, ratings: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Weights in float64 for ratings of shape (n, d); the pattern of what is stored stays.
+
+        It runs in every pass over the data, so it is written to read each value few times.
+        """
+        weights = self._weights(ratings)
+        if self.normalize:
+            lengths = np.sqrt(_row_sums(weights * weights, ratings))
+            scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > ROUNDING)
+            weights *= _spread(scale, ratings)
+        return vectors.csr(weights, ratings.indices, ratings.indptr, ratings.shape[1])
+
+    def loading(self, load: Load) -> Load:
+        """A loader of weighted blocks from one of ratings."""
+
+        def weighted(batch: pa.RecordBatch) -> Iterator[Block]:
+            for block in load(batch):
+                yield Block(block.ids, self.apply(block.matrix))
+
+        return weighted
+
+    def _weights(self, ratings: sparse.csr_matrix) -> Array:
+        if self.kind == "rated":
+            return np.ones(ratings.nnz)
+        if self.kind == "stars":
+            return ratings.data.astype(np.float64)
+        prior = 0.0
+        if self.kind == "centered":
+            weights = ratings.data.astype(np.float64)
+        else:
+            weights = ratings.data - (self.global_mean + self.movie_effects)[ratings.indices]
+            prior = self.user_shrinkage
+        counts = np.diff(ratings.indptr)
+        sums = _row_sums(weights, ratings)
+        effects = np.divide(sums, counts + prior, out=np.zeros_like(sums), where=counts > 0)
+        weights -= _spread(effects, ratings)
+        return weights
+
+
+def fit(n_ratings: npt.NDArray[np.int64], rating_sums: Array, config: WeightingConfig) -> Weighting:
+    """Weighting from the number and the sum of the ratings of each movie, of shape (d,) each."""
+    mean = float(rating_sums.sum() / max(n_ratings.sum(), 1))
+    denominators = np.maximum(n_ratings + config.movie_shrinkage, 1e-300)
+    effects = (rating_sums - n_ratings * mean) / denominators
+    return Weighting(config.weighting, config.normalize, mean, effects, config.user_shrinkage)
+
+
+def _row_sums(values: Array, pattern: sparse.csr_matrix) -> Array:
+    """Sums over the rows of values stored in a matrix's pattern; 0 for empty rows."""
+    filled = np.diff(pattern.indptr) > 0  # reduceat gives an empty range its first value
+    sums = np.zeros(pattern.shape[0])
+    sums[filled] = np.add.reduceat(values, pattern.indptr[:-1][filled])
+    return sums
+
+
+def _spread(row_values: npt.NDArray[Any], pattern: sparse.csr_matrix) -> npt.NDArray[Any]:
+    """A value a row, repeated for each of the row's stored values."""
+    return np.repeat(row_values, np.diff(pattern.indptr))
+
+
+class WeightingModel(Model, HasInputCol, HasOutputCol, MLReadable["WeightingModel"], MLWritable):
+    """A `Weighting` as a stage of a Spark ML pipeline: vectors of ratings to vectors of weights."""
+
+    def __init__(self, weighting: Weighting) -> None:
+        super().__init__()
+        self._weighting = weighting
+        self._setDefault(inputCol="features", outputCol="weights")
+
+    @property
+    def weighting(self) -> Weighting:
+        """What is applied."""
+        return self._weighting
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        weighting = self._weighting
+
+        def weights(features: pa.Array) -> list[pa.Array]:
+            ratings = vectors.to_csr(features, weighting.movie_effects.size)
+            return [vectors.from_csr(weighting.apply(ratings))]
+
+        return append_columns(
+            dataset, self.getInputCol(), [StructField(self.getOutputCol(), VectorUDT())], weights
+        )
+
+    def write(self) -> MLWriter:
+        """Writer of params as Spark ML metadata and of the effects as Parquet."""
+        scalars = {
+            name: getattr(self._weighting, name)
+            for name in ("kind", "normalize", "global_mean", "user_shrinkage")
+        }
+        return ArraysWriter(self, {"movie_effects": self._weighting.movie_effects}, scalars)
+
+    @classmethod
+    def read(cls) -> MLReader[WeightingModel]:
+        """Reader of what `write` has written."""
+
+        def build(arrays: dict[str, Array], extra: dict[str, Any]) -> WeightingModel:
+            return cls(Weighting(movie_effects=arrays["movie_effects"][0], **extra))
+
+        return ArraysReader(build)
