@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+"""Contender 2: the single-machine stack at its best, from raw Netflix text to the same tables.
+
+Polars parses, SciPy holds the sparse matrix, scikit-learn does PCA and KMeans, Parquet comes out. No Spark,
+nothing of tastemap: what somebody who knows these libraries well would write for one large machine.
+
+    single_machine.py --ratings DIR --output DIR [--solver arpack|arpack-threads|randomized|covariance_eigh]
+
+Prints JSON: seconds of every stage, counts, captured variance, peak memory (of this one process).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import single_machine_tables as make
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, svds
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.utils import extmath
+
+# The public function admits no operators from scikit-learn 1.9 on.
+RANDOMIZED_SVD = getattr(extmath, "_randomized_svd", extmath.randomized_svd)
+N_THREADS = len(os.sched_getaffinity(0))
+POOL = ThreadPoolExecutor(N_THREADS)
+MIN_USER_RATINGS, MIN_MOVIE_RATINGS = 20, 5
+MOVIE_SHRINKAGE, USER_SHRINKAGE = 25.0, 10.0
+FIRST_DAY = (date(1998, 1, 1) - date(1970, 1, 1)).days
+SLICE = 1 << 18  # ratings that a thread takes at a time: its arrays stay in the cache
+PATTERNS = ("combined_data_*.txt", "**/mv_*.txt")
+BATCH = 128 << 20  # bytes of mv_ files that are parsed together
+
+
+class Ratings(NamedTuple):
+    """Ratings of n users for d movies, rows and columns by id; data are stars, uint8."""
+
+    matrix: sparse.csr_matrix
+    user_ids: np.ndarray
+    movie_ids: np.ndarray
+
+
+class Components(NamedTuple):
+    """Of PCA: scores (n, k), loadings (k, d), variances (k,) and the variance of all columns together."""
+
+    scores: np.ndarray
+    loadings: np.ndarray
+    variance: np.ndarray
+    total: float
+
+
+def threaded(function: Callable[..., object], items: list[tuple]) -> list:
+    """Call for all items; NumPy, SciPy and Polars release the interpreter lock, so threads do."""
+    return list(POOL.map(lambda item: function(*item), items))
+
+
+def row_slices(indptr: np.ndarray, size: int = SLICE) -> list[tuple[int, int]]:
+    """First and last row of runs of whole rows with about `size` entries."""
+    n_parts = max(1, -(-int(indptr[-1]) // size))
+    bounds = np.unique(np.searchsorted(indptr, np.linspace(0, indptr[-1], n_parts + 1)))
+    return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+
+
+def sources(directory: Path) -> Iterator[Path | bytes]:
+    """Yield combined files by name; mv_ files by their contents, many joined, for each call costs time."""
+    yield from sorted(directory.glob(PATTERNS[0]))
+    waiting: list[bytes] = []
+    for path in sorted(directory.glob(PATTERNS[1])):
+        text = path.read_bytes()
+        waiting.append(text if text.endswith(b"\n") else text + b"\n")
+        if sum(map(len, waiting)) > BATCH:
+            yield b"".join(waiting)
+            waiting = []
+    if waiting:
+        yield b"".join(waiting)
+
+
+def header_ids(source: Path | bytes) -> list[int]:
+    """Return the movie ids of the header lines ("123:"): found by their colons, there are no others."""
+    text = np.memmap(source, np.uint8, "r") if isinstance(source, Path) else np.frombuffer(source, np.uint8)
+    step = 1 << 22
+    colons = [
+        np.flatnonzero(text[start : start + step] == ord(":")) + start for start in range(0, len(text), step)
+    ]
+    return [int(bytes(text[max(c - 12, 0) : c]).rpartition(b"\n")[2]) for c in np.concatenate(colons)]
+
+
+def parse(source: Path | bytes) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
+    """Return movie ids, ratings of each, and user id and packed (day, stars) of every rating.
+
+    A header line is a row whose user is not a number, so null: one pass of Polars over the text is enough.
+    Day and stars share 16 bits, day first: of duplicates the largest is the latest, and a rating takes 6
+    bytes. Tried: digits by NumPy, block by block (no faster, and longer); whole lines as strings, split and
+    filled forward by Polars expressions (3 times the time, twice the memory).
+    """
+    schema = {"user": pl.Int32, "stars": pl.UInt8, "day": pl.Date}
+    rows = pl.scan_csv(source, has_header=False, schema=schema, ignore_errors=True, missing_columns="insert")
+    packed = (pl.col("day").cast(pl.Int32) - FIRST_DAY) * 8 + pl.col("stars")
+    frame = rows.select("user", packed.cast(pl.UInt16).alias("packed")).collect()
+    header = frame["user"].is_null()
+    at = header.arg_true().to_numpy().astype(np.int64)
+    movies, sizes = header_ids(source), np.diff(np.append(at, len(frame))) - 1
+    if len(movies) != len(at) or frame["packed"].null_count() != len(at):
+        raise ValueError(f"{len(at)} lines of {source!s:.80} are no ratings, but {len(movies)} are headers")
+    frame = frame.filter(~header)
+    return movies, sizes, frame["user"].to_numpy(), frame["packed"].to_numpy()
+
+
+def read(directory: Path) -> tuple[Ratings, int, int]:
+    """Parse a log into CSR; return the number of ratings read and of duplicates dropped as well.
+
+    The text is ordered by movie, so it is CSC as it stands; SciPy's CSC to CSR is a counting sort.
+    """
+    parts = [parse(source) for source in sources(directory)]
+    movies, sizes = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    indptr, start = np.append(0, np.cumsum(sizes)).astype(np.int32), 0
+    users, packed = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.uint16)
+    while parts:
+        part_users, part_packed = parts.pop(0)[2:]
+        end = start + len(part_users)
+        users[start:end], packed[start:end], start = part_users, part_packed, end
+    user_ids = renumber(users)
+    by_movie = sparse.csc_matrix((packed, users, indptr), shape=(len(user_ids), len(movies)))
+    del users, packed
+    if (np.diff(movies) <= 0).any():
+        order = np.argsort(movies)
+        by_movie, movies = by_movie[:, order], movies[order]
+    matrix = by_movie.tocsr()
+    del by_movie
+    n_read = matrix.nnz
+    matrix = latest(matrix)
+    matrix.data = (matrix.data & 7).astype(np.uint8)
+    return Ratings(matrix, user_ids, movies), n_read, n_read - matrix.nnz
+
+
+def renumber(users: np.ndarray) -> np.ndarray:
+    """Replace ids by ranks, in place; return the ids by rank. Needs 5 bytes for each possible id."""
+    seen = np.zeros(users.max() + 1, bool)
+    seen[users] = True
+    rank = np.cumsum(seen, dtype=np.int32) - 1
+
+    def replace(start: int) -> None:
+        users[start : start + SLICE] = rank[users[start : start + SLICE]]
+
+    threaded(replace, [(start,) for start in range(0, len(users), SLICE)])
+    return np.flatnonzero(seen)
+
+
+def latest(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Keep of the ratings of one movie by one user the latest: the largest, as they are packed."""
+    new = np.append(True, matrix.indices[1:] != matrix.indices[:-1])
+    new[matrix.indptr[:-1][np.diff(matrix.indptr) > 0]] = True
+    if new.all():
+        return matrix
+    starts = np.flatnonzero(new)
+    indptr = np.append(0, np.cumsum(new))[matrix.indptr]
+    return sparse.csr_matrix(
+        (np.maximum.reduceat(matrix.data, starts), matrix.indices[starts], indptr), shape=matrix.shape
+    )
+
+
+def clean(ratings: Ratings) -> Ratings:
+    """Keep the largest set of users and movies with enough ratings of each other.
+
+    Only what is dropped is counted again, and the matrix is copied once, at the end.
+    """
+    matrix, n_movies = ratings.matrix, len(ratings.movie_ids)
+    n_user, n_movie = np.diff(matrix.indptr), np.bincount(matrix.indices, minlength=n_movies)
+    users, movies = np.ones(len(n_user), bool), np.ones(n_movies, bool)
+    while True:
+        bad_users, bad_movies = users & (n_user < MIN_USER_RATINGS), movies & (n_movie < MIN_MOVIE_RATINGS)
+        if not (bad_users.any() or bad_movies.any()):
+            break
+        n_movie = n_movie - np.bincount(matrix[bad_users].indices, minlength=n_movies)
+        lost = np.flatnonzero(bad_movies[matrix.indices]) if bad_movies.any() else []
+        rows = np.searchsorted(matrix.indptr, lost, side="right") - 1
+        n_user = n_user - np.bincount(rows, minlength=len(n_user))
+        users, movies = users & ~bad_users, movies & ~bad_movies
+    if not movies.all():
+        keep = movies[matrix.indices]
+        indptr = np.append(0, np.cumsum(keep, dtype=np.int32))[matrix.indptr]
+        column = np.cumsum(movies, dtype=np.int32) - 1
+        indices = column[matrix.indices[keep]]
+        matrix = sparse.csr_matrix((matrix.data[keep], indices, indptr), shape=(len(users), movies.sum()))
+    matrix = matrix if users.all() else matrix[users]
+    return Ratings(matrix, ratings.user_ids[users], ratings.movie_ids[movies])
+
+
+def star_counts(ratings: sparse.csr_matrix) -> np.ndarray:
+    """Count the ratings of each movie by stars, of shape (d, 8)."""
+
+    def count(first: int, last: int) -> np.ndarray:
+        part = slice(ratings.indptr[first], ratings.indptr[last])
+        key = ratings.indices[part] * np.int64(8) + ratings.data[part]
+        return np.bincount(key, minlength=8 * ratings.shape[1])
+
+    zero = np.zeros(8 * ratings.shape[1], np.int64)
+    return sum(threaded(count, row_slices(ratings.indptr, 8 * SLICE)), zero).reshape(-1, 8)
+
+
+def weigh(ratings: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Subtract mean, movie effect and user effect, both shrunk, and give every row length 1; float32."""
+    indptr, counts = ratings.indptr, star_counts(ratings)
+    n, sums = counts.sum(1), counts @ np.arange(8)
+    mean = sums.sum() / n.sum()
+    baseline = mean + (sums - n * mean) / (n + MOVIE_SHRINKAGE)
+    data = np.empty(ratings.nnz, np.float32)
+
+    def residual(first: int, last: int) -> None:
+        starts, part = indptr[first:last] - indptr[first], slice(indptr[first], indptr[last])
+        sizes = np.diff(indptr[first : last + 1])
+        left = ratings.data[part] - baseline[ratings.indices[part]]
+        left -= np.repeat(np.add.reduceat(left, starts) / (sizes + USER_SHRINKAGE), sizes)
+        length = np.sqrt(np.add.reduceat(left * left, starts))
+        data[part] = left / np.repeat(np.where(length > 0, length, 1), sizes)
+
+    threaded(residual, row_slices(indptr))
+    return sparse.csr_matrix((data, ratings.indices, indptr), shape=ratings.shape)
+
+
+class Centred(LinearOperator):
+    """A sparse matrix minus its column means, times dense blocks; one thread for each run of rows."""
+
+    def __init__(self, matrix: sparse.csr_matrix, mean: np.ndarray) -> None:
+        super().__init__(matrix.dtype, matrix.shape)
+        self.parts, self.mean = [], mean
+        for first, last in row_slices(matrix.indptr, -(-matrix.nnz // N_THREADS)):
+            at = slice(matrix.indptr[first], matrix.indptr[last])
+            arrays = matrix.data[at], matrix.indices[at], matrix.indptr[first : last + 1] - at.start
+            part = sparse.csr_matrix(arrays, shape=(last - first, matrix.shape[1]), copy=False)
+            self.parts.append((slice(first, last), part))
+
+    def _matmat(self, block: np.ndarray) -> np.ndarray:
+        return np.concatenate(threaded(lambda rows, part: part @ block, self.parts)) - self.mean @ block
+
+    def _rmatmat(self, block: np.ndarray) -> np.ndarray:
+        products = threaded(lambda rows, part: part.T @ block[rows], self.parts)
+        return sum(products) - np.multiply.outer(self.mean, block.sum(0))
+
+    _matvec, _rmatvec = _matmat, _rmatmat
+
+
+def principal_components(matrix: sparse.csr_matrix, k: int, solver: str, seed: int) -> Components:
+    """Fit k components and return them with the scores.
+
+    scikit-learn's PCA takes sparse input with arpack and covariance_eigh only, on one thread. For randomized
+    what it would call is called here, with the centred matrix as an operator, and so is, for arpack-threads,
+    the function of SciPy that it calls for arpack.
+    """
+    mean, n = np.asarray(matrix.mean(0)).ravel(), matrix.shape[0]
+    squares = float(np.einsum("i,i", matrix.data, matrix.data, dtype=np.float64))
+    total = squares / n - float(mean.astype(np.float64) @ mean)
+    if solver in ("arpack", "covariance_eigh"):
+        pca = PCA(k, svd_solver=solver, random_state=seed)
+        return Components(
+            pca.fit_transform(matrix), pca.components_, pca.explained_variance_ * (n - 1) / n, total
+        )
+    centred = Centred(matrix, mean)
+    if solver == "randomized":
+        loadings = RANDOMIZED_SVD(centred, k, random_state=seed)[2]
+    else:
+        loadings = svds(centred, k, rng=seed, return_singular_vectors="vh")[2][::-1]
+    scores = centred @ loadings.T
+    return Components(scores, loadings, np.einsum("ij,ij->j", scores, scores, dtype=np.float64) / n, total)
+
+
+class Clusters(NamedTuple):
+    """Of KMeans, numbered by size: cluster of every user, distance to its centre, how sure (0 to 1)."""
+
+    labels: np.ndarray
+    distances: np.ndarray
+    memberships: np.ndarray
+
+
+def cluster(scores: np.ndarray, k: int, iterations: int, seed: int) -> Clusters:
+    """Run KMeans once; memberships are those of a Student-t kernel."""
+    model = KMeans(k, n_init=1, max_iter=iterations, tol=0, random_state=seed).fit(scores)
+    number = np.argsort(np.argsort(-np.bincount(model.labels_, minlength=k), kind="stable"))
+    squares = model.transform(scores) ** 2
+    nearest = squares.min(1)
+    kernel = 1 / (1 + squares / nearest.mean())
+    return Clusters(number[model.labels_], np.sqrt(nearest), kernel.max(1) / kernel.sum(1))
+
+
+def write_vectors(ratings: Ratings, directory: Path) -> None:
+    """Write the `user_vectors` table, a file for each thread at a time."""
+    matrix = ratings.matrix
+
+    def write(number: int, first: int, last: int) -> None:
+        part = slice(matrix.indptr[first], matrix.indptr[last])
+        offsets = pa.array(matrix.indptr[first : last + 1] - matrix.indptr[first])
+        arrays = [
+            pa.array(ratings.user_ids[first:last]),
+            pa.ListArray.from_arrays(offsets, pa.array(matrix.indices[part])),
+            pa.ListArray.from_arrays(offsets, pa.array(matrix.data[part].astype(np.float32))),
+        ]
+        table = pl.from_arrow(pa.table(arrays, ["user_id", "indices", "values"]))
+        table.write_parquet(directory / f"part-{number:05d}.parquet", compression="snappy")
+
+    directory.mkdir()
+    threaded(write, [(i, *rows) for i, rows in enumerate(row_slices(matrix.indptr, 16 * SLICE))])
+
+
+def run(args: argparse.Namespace) -> dict[str, object]:
+    """Go from raw text to all tables; return what is printed."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds[name] = round(time.perf_counter() - start, 3)
+        sys.stderr.write(f"{name}: {seconds[name]:.1f} s\n")
+
+    begun = time.perf_counter()
+    with stage("read and pivot"):
+        ratings, n_read, n_duplicates = read(args.ratings)
+    with stage("clean"):
+        ratings = clean(ratings)
+    with stage("write user vectors"):
+        write_vectors(ratings, args.output / "user_vectors")
+    with stage("weight"):
+        weighted = weigh(ratings.matrix)
+    with stage("principal components"):
+        pca = principal_components(weighted, args.components, args.solver, args.seed)
+    del weighted
+    with stage("cluster"):
+        found = cluster(pca.scores, args.clusters, args.iterations, args.seed)
+    with stage("profile"):
+        n_users, n_ratings = np.bincount(found.labels), np.diff(ratings.matrix.indptr)
+        counts = np.stack([star_counts(ratings.matrix[found.labels == c]) for c in range(len(n_users))])
+        names = make.read_titles(args.ratings, ratings.movie_ids)
+        known, assigned = (ratings.movie_ids, names), make.assignments(ratings.user_ids, *found, n_ratings)
+        tables = {
+            "assignments": assigned,
+            "profiles": make.profiles(assigned, counts),
+            "cluster_movies": make.cluster_movies(counts, n_users, *known),
+            "components": make.components(pca.loadings, pca.variance, pca.total, *known),
+            "movie_index": make.movie_index(counts.sum(0), *known),
+        }
+    with stage("write results"):
+        for name, table in tables.items():
+            table.write_parquet(args.output / f"{name}.parquet")
+    return {
+        "solver": args.solver,
+        "seconds": round(time.perf_counter() - begun, 3),
+        "stages": seconds,
+        "counts": {
+            "ratings_in": n_read,
+            "duplicates": n_duplicates,
+            "ratings_kept": ratings.matrix.nnz,
+            **dict(zip(("users", "movies"), ratings.matrix.shape, strict=True)),
+        },
+        "captured_variance": float(pca.variance.sum()),
+        "total_variance": pca.total,
+        "variance_ratio": float(pca.variance.sum() / pca.total),
+        "cluster_sizes": n_users.tolist(),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the command line and run."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    add = parser.add_argument
+    add("--ratings", type=Path, required=True, help="directory with combined_data_*.txt or mv_*.txt")
+    add("--output", type=Path, required=True, help="directory for the tables; replaced")
+    add("--solver", choices=["arpack", "arpack-threads", "randomized", "covariance_eigh"], default="arpack")
+    for name, number in {"components": 50, "clusters": 12, "iterations": 20, "seed": 7}.items():
+        add(f"--{name}", type=int, default=number)
+    args = parser.parse_args(argv)
+    if not any(any(args.ratings.glob(pattern)) for pattern in PATTERNS):
+        parser.error(f"--ratings: none of {', '.join(PATTERNS)} in {args.ratings}")
+    shutil.rmtree(args.output, ignore_errors=True)
+    args.output.mkdir(parents=True)
+    sys.stdout.write(json.dumps(run(args), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Finding files: directories, patterns, odd names, and the sentences for what is not there."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tastemap.config import SourceConfig
+from tastemap.errors import UserError
+from tastemap.sources import open_log
+from tastemap.sources.files import StoredFile, find_files, for_reader
+
+LOG = "userId,movieId,rating,timestamp\n1,2,3.5,99\n"
+AUTO = SourceConfig()
+
+
+def relative(files: list[StoredFile]) -> list[str]:
+    return [file.relative for file in files]
+
+
+def test_a_directory_with_all_below_it_but_not_what_is_hidden(spark: SparkSession, tmp_path: Path) -> None:
+    for name in ("a.csv", "sub/b.csv", "_SUCCESS", ".a.csv.crc", "_temporary/c.csv", "empty.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("" if name == "empty.txt" else "xyz")
+    found = find_files(spark, [f"{tmp_path}/"], "--ratings")
+    assert [(file.relative, file.size, file.explicit) for file in found] == [
+        ("a.csv", 3, False),
+        ("empty.txt", 0, False),
+        ("sub/b.csv", 3, False),
+    ]
+    assert {file.root for file in found} == {f"file:{tmp_path}"}
+
+
+def test_paths_patterns_and_uris_without_counting_a_file_twice(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a1.csv", "a2.csv", "b.csv"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)
+    for paths in (
+        [f"{here}/a1.csv", f"file://{here}/a2.csv", f"{here}/a1.csv"],
+        [f"{here}/a?.csv"],
+        [f"{here}/{{a1,a2}}.csv", f"{here}/a1.csv"],
+    ):
+        assert [Path(file.path).name for file in find_files(spark, paths, "--ratings")] == ["a1.csv", "a2.csv"]
+    found = find_files(spark, [here, f"{here}/a1.csv"], "--ratings")
+    assert {file.relative: file.explicit for file in found} == {"a1.csv": True, "a2.csv": False, "b.csv": False}
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "a+b", "[x]", "{y}", "st*r", "wh?t", "é", "#1", "a=1"])
+def test_names_that_mean_something_to_spark(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / f"{name}.txt").write_text(LOG + "bad\n")
+    for path in (folder, folder / f"{name}.txt"):
+        log = open_log(spark, [str(path)], AUTO)
+        found = log.parsed().orderBy("reason").collect()
+        assert [row.user_id for row in found] == [1, None]
+        assert log.files == (f"file:{folder}/{name}.txt",)
+
+
+def test_many_files_are_named_by_their_directory(spark: SparkSession, tmp_path: Path) -> None:
+    for i in range(101):
+        (tmp_path / f"mv_{i}.txt").write_text("x")
+    (tmp_path / "other.txt").write_text("x")
+    found = find_files(spark, [str(tmp_path)], "--ratings")
+    taken = [file for file in found if file.relative != "other.txt"]
+    files = for_reader(taken, found)
+    assert (files.load, files.options["pathGlobFilter"]) == ([f"file:{tmp_path}"], "mv_*.txt")
+    # Not when the pattern would take in another.
+    assert len(for_reader(taken[1:], found).load) == 100
+    (tmp_path / "mv_x.txt").write_text("x")
+    assert len(for_reader(taken, find_files(spark, [str(tmp_path)], "--ratings")).load) == 101
+
+
+def test_every_path_that_leads_nowhere_is_told_at_once(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "there.csv").write_text(LOG)
+    paths = [f"{tmp_path}/there.csv", f"{tmp_path}/missing.csv", f"{tmp_path}/*.dat", "nowhere://host/x"]
+    with pytest.raises(UserError) as caught:
+        open_log(spark, paths, AUTO)
+    missing, pattern, scheme = caught.value.faults
+    assert missing == f"--ratings {tmp_path}/missing.csv does not exist; give a file, a directory or a pattern"
+    assert pattern == f"--ratings {tmp_path}/*.dat matches no file; give a file, a directory or a pattern"
+    assert scheme.startswith("nowhere://host/x cannot be reached: ") and "\n" not in scheme
+
+
+def test_empty_input(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leads to no files"):
+        open_log(spark, [str(tmp_path)], AUTO)
+    (tmp_path / "ratings.csv").write_text("")
+    with pytest.raises(UserError, match=r"ratings\.csv is empty"):
+        open_log(spark, [str(tmp_path)], AUTO)
+    (tmp_path / "ratings.csv").write_text("\n \n")
+    with pytest.raises(UserError, match=r"ratings\.csv is empty"):
+        open_log(spark, [str(tmp_path)], AUTO)
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\r\n")
+    with pytest.raises(UserError, match=r"ratings\.csv is empty"):
+        open_log(spark, [str(tmp_path / "ratings.csv")], AUTO)
+    spark.createDataFrame([], "user_id long, movie_id int, rating float").write.parquet(f"{tmp_path}/none")
+    with pytest.raises(UserError, match=r"none/part-.*\.parquet is empty"):
+        open_log(spark, [f"{tmp_path}/none"], AUTO)
+
+
+def test_unknown_and_broken_files(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Dear diary,\n" * 30)
+    (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(LOG.encode() * 1000)[:20])
+    (tmp_path / "fake.gz").write_text(LOG)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1" + os.urandom(100))
+    messages = {
+        "notes.txt": r'notes\.txt is of no known form: it begins with "Dear diary,"; known: .*ratings\.dat',
+        "broken.csv.gz": r"broken\.csv\.gz cannot be read: ",
+        "fake.gz": r"fake\.gz cannot be read: ",
+        "broken.parquet": r"broken\.parquet cannot be read as Parquet: ",
+    }
+    for name, message in messages.items():
+        with pytest.raises(UserError, match=message) as caught:
+            open_log(spark, [str(tmp_path / name)], AUTO)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_several_forms(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text(LOG)
+    (tmp_path / "combined_data_1.txt").write_text("1:\n1488844,3,2005-09-06\n")
+    with pytest.raises(UserError, match=r"several forms in one run: .*MovieLens ratings\.csv, .*Netflix Prize; give"):
+        open_log(spark, [str(tmp_path)], AUTO)
+    log = open_log(spark, [str(tmp_path)], SourceConfig(format="netflix"))
+    assert log.form == "netflix" and log.skipped == ("ratings.csv: not ratings of the form asked for",)
+    with pytest.raises(UserError, match=r"--format is parquet, but .*ratings\.csv looks like MovieLens ratings\.csv"):
+        open_log(spark, [str(tmp_path / "ratings.csv")], SourceConfig(format="parquet"))
+
+
+def test_movies_that_are_none(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text(LOG)
+    (tmp_path / "notes.txt").write_text("Dear diary,\n")
+    (tmp_path / "empty.csv").write_text("")
+    for name, message in {
+        "notes.txt": r'notes\.txt is no known list of movies: .*notes\.txt begins with "Dear diary,"; known: movies\.csv',
+        "empty.csv": r"empty\.csv is no known list of movies: empty; known",
+        "missing.csv": r"--movies .*missing\.csv does not exist",
+        "ratings.csv": r"ratings\.csv is no known list of movies",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            open_log(spark, [str(tmp_path / "ratings.csv")], AUTO, str(tmp_path / name))
+
+
+def test_a_scale_that_is_none(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text(LOG)
+    with pytest.raises(UserError, match=r"ratings from 6 to 5 are no scale; set --rating-min and --rating-max"):
+        open_log(spark, [str(tmp_path)], SourceConfig(rating_min=6))

@@ -1,0 +1,72 @@
+"""Hadoop's file systems, on the local disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tastemap.errors import UserError
+from tastemap.filesystem import FileSystem
+
+
+@pytest.fixture
+def files(spark: SparkSession, tmp_path: Path) -> FileSystem:
+    return FileSystem(spark, str(tmp_path))
+
+
+def test_what_is_there(files: FileSystem, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in (".hidden", "b", "a"):
+        (tmp_path / "folder" / name).touch()
+    assert files.exists(f"{tmp_path}/folder") and files.is_directory(f"{tmp_path}/folder")
+    assert files.exists(f"{tmp_path}/folder/a") and not files.is_directory(f"{tmp_path}/folder/a")
+    assert not files.exists(f"{tmp_path}/missing") and not files.is_directory(f"{tmp_path}/missing")
+    assert files.names(f"{tmp_path}/folder") == [".hidden", "a", "b"]
+    assert files.qualified(f"{tmp_path}/folder/") == f"file:{tmp_path}/folder"
+    count, paths = files.matches(f"{tmp_path}/folder/[ab]", 1)
+    assert (count, paths) == (2, [f"file:{tmp_path}/folder/a"])
+    assert files.matches(f"{tmp_path}/none*/x", 9) == (0, [])
+
+
+def test_text_is_written_and_replaced(files: FileSystem, tmp_path: Path) -> None:
+    path = f"{tmp_path}/run.json"
+    for text in ('{"name": "Amélie 東京"}\n', "second"):
+        files.write_text(path, text)
+        assert files.read_text(path) == text == Path(path).read_text(encoding="utf-8")
+    assert [name for name in files.names(str(tmp_path)) if not name.endswith(".crc")] == ["run.json"]
+
+
+def test_directories_are_made_moved_and_deleted(files: FileSystem, tmp_path: Path) -> None:
+    files.make_directory(f"{tmp_path}/a/b")
+    files.make_directory(f"{tmp_path}/a/b")
+    files.write_text(f"{tmp_path}/a/b/x", "1")
+    files.rename(f"{tmp_path}/a", f"{tmp_path}/c")
+    assert files.read_text(f"{tmp_path}/c/b/x") == "1" and not files.exists(f"{tmp_path}/a")
+    files.delete(f"{tmp_path}/c")
+    files.delete(f"{tmp_path}/c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_rename_never_lands_inside_its_target(files: FileSystem, tmp_path: Path) -> None:
+    files.make_directory(f"{tmp_path}/a")
+    files.make_directory(f"{tmp_path}/b")
+    with pytest.raises(UserError, match="the target exists"):
+        files.rename(f"{tmp_path}/a", f"{tmp_path}/b")
+    assert files.names(f"{tmp_path}/b") == []
+
+
+def test_refusals_are_sentences(spark: SparkSession, files: FileSystem, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for act, message in (
+        (lambda: files.read_text(f"{tmp_path}/missing"), "missing cannot be read: "),
+        (lambda: files.names(f"{tmp_path}/missing"), "missing cannot be listed: "),
+        (lambda: files.rename(f"{tmp_path}/missing", f"{tmp_path}/x"), "missing cannot be renamed to "),
+        (lambda: files.write_text(f"{tmp_path}/file/x", "1"), "file/x cannot be written: "),
+        (lambda: files.make_directory(f"{tmp_path}/file/x"), "file/x cannot be made: "),
+        (lambda: FileSystem(spark, "nowhere://host/x"), "nowhere://host/x cannot be reached: "),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            act()
+        assert "\n" not in str(caught.value)

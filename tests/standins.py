@@ -1,0 +1,57 @@
+"""What stands in for Spark where only the arithmetic is tested, without a JVM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+
+ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+@dataclass
+class Cluster:
+    """Counts what is asked of it."""
+
+    defaultParallelism: int = 2
+    shuffles: int = 0
+    rows_collected: int = 0
+    broadcasts: list[Any] = field(default_factory=list)
+
+    def broadcast(self, value: Any) -> SimpleNamespace:
+        self.broadcasts.append(value)
+        return SimpleNamespace(value=value, destroy=lambda: self.broadcasts.pop())
+
+
+@dataclass
+class LocalFrame:
+    """A DataFrame as far as `mapInArrow`, `repartition` by an int column and `collect` go.
+
+    As in Spark, a partition without rows is mapped as well, and the function sees no batch there.
+    """
+
+    partitions: list[list[pa.RecordBatch]]
+    cluster: Cluster = field(default_factory=Cluster)
+
+    @property
+    def sparkSession(self) -> SimpleNamespace:
+        return SimpleNamespace(sparkContext=self.cluster)
+
+    def mapInArrow(self, function: ArrowFunction, schema: object) -> LocalFrame:
+        return LocalFrame([list(function(iter(batches))) for batches in self.partitions], self.cluster)
+
+    def repartition(self, n_partitions: int, column: str) -> LocalFrame:
+        self.cluster.shuffles += 1
+        partitions: list[list[pa.RecordBatch]] = [[] for _ in range(n_partitions)]
+        for batch in (batch for batches in self.partitions for batch in batches):
+            for row, key in enumerate(batch[column].to_pylist()):
+                partitions[key % n_partitions].append(batch.slice(row, 1))
+        return LocalFrame(partitions, self.cluster)
+
+    def collect(self) -> list[dict[str, Any]]:
+        rows = [row for batches in self.partitions for batch in batches for row in batch.to_pylist()]
+        self.cluster.rows_collected += len(rows)
+        return rows

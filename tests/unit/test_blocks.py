@@ -1,0 +1,145 @@
+"""Blocks, and products over them: the same for any way the rows are split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import oracles
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from standins import LocalFrame
+from tastemap import schemas, vectors
+from tastemap.blocks import Block, BlockMatrix, decode, encode, from_vectors
+from tastemap.decomposition.covariance import Covariance
+
+
+@st.composite
+def split_rows(draw: st.DrawFn) -> tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]]:
+    """Draw a matrix, and its rows in order in partitions of batches, some of them empty."""
+    n, d = draw(st.integers(2, 30)), draw(st.integers(1, 9))
+    seed, density = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    matrix = sparse.random(n, d, density=density, format="csr", random_state=seed)
+    bounds = sorted(draw(st.lists(st.integers(0, n), max_size=6)))
+    batches = [matrix[a:b] for a, b in zip([0, *bounds], [*bounds, n], strict=True)]
+    starts = sorted(draw(st.lists(st.integers(0, len(batches)), max_size=3)))
+    pairs = zip([0, *starts], [*starts, len(batches)], strict=True)
+    return matrix, [batches[a:b] for a, b in pairs]
+
+
+def encoded(partitions: list[list[sparse.csr_matrix]]) -> LocalFrame:
+    return LocalFrame(
+        [[encode(Block(np.arange(part.shape[0]), part)) for part in parts] for parts in partitions]
+    )
+
+
+def block_matrix(frame: LocalFrame, d: int) -> BlockMatrix:
+    load = partial(decode, n_columns=d, dtype=np.float64)
+    return BlockMatrix(frame, len(frame.partitions), d, load)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_round_trip(dtype: type) -> None:
+    matrix = sparse.random(7, 5, density=0.4, format="csr", random_state=1, dtype=dtype)
+    block = Block(np.array([5, -1, 1 << 40, 3, 2, 9, 0]), matrix)
+    batch = encode(block)
+    assert batch.schema.names == schemas.BLOCKS.names
+    both = pa.Table.from_batches([batch, batch]).combine_chunks().to_batches()[0]
+    for back in decode(both, 5, dtype):
+        np.testing.assert_array_equal(back.ids, block.ids)
+        assert back.matrix.dtype == dtype and back.matrix.shape == matrix.shape
+        np.testing.assert_array_equal(back.matrix.toarray(), matrix.toarray())
+    assert len(list(decode(both, 5, dtype))) == 2
+
+
+def test_encode_narrows_the_indices_of_wide_arrays() -> None:
+    matrix = sparse.csr_matrix(np.eye(3))
+    matrix.indices, matrix.indptr = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
+    (back,) = decode(encode(Block(np.arange(3, dtype=np.int32), matrix)), 3, np.float64)
+    np.testing.assert_array_equal(back.matrix.toarray(), np.eye(3))
+
+
+@pytest.mark.parametrize("n", [0, 4])
+def test_blocks_without_values(n: int) -> None:
+    (back,) = decode(encode(Block(np.arange(n), sparse.csr_matrix((n, 6)))), 6, np.float64)
+    assert back.ids.size == n and back.matrix.shape == (n, 6) and back.matrix.nnz == 0
+
+
+@settings(derandomize=True, deadline=None)
+@given(split_rows(), st.sampled_from([1, 5, 1 << 21]))
+def test_vectors_become_blocks_in_order_whatever_the_batches(
+    drawn: tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]], max_values: int
+) -> None:
+    matrix, partitions = drawn
+    d = matrix.shape[1]
+    found = []
+    for batches in partitions:
+        arrow = (pa.record_batch([vectors.from_csr(batch)], names=["features"]) for batch in batches)
+        for row in from_vectors(d, max_values)(arrow):
+            (block,) = decode(row, d, np.float64)
+            found.append(block.matrix)
+    joined = sparse.vstack(found).toarray() if found else np.zeros((0, d))
+    np.testing.assert_array_equal(joined, matrix.toarray())
+
+
+def test_blocks_hold_about_as_many_values_as_asked_for() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for _ in range(10):
+            yield pa.record_batch([vectors.from_dense(np.ones((2, 3)))], names=["features"])
+
+    sizes = [next(decode(row, 3, np.float64)).ids.size for row in from_vectors(3, 13)(batches())]
+    assert sizes == [6, 6, 6, 2]
+    assert sum(1 for _ in from_vectors(3)(batches())) == 1
+
+
+@settings(derandomize=True, deadline=None)
+@given(split_rows(), st.integers(1, 4), st.booleans())
+def test_any_split_of_the_rows_gives_the_same_products(
+    drawn: tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]], width: int, center: bool
+) -> None:
+    matrix, partitions = drawn
+    operator = Covariance(block_matrix(encoded(partitions), matrix.shape[1]), center=center)
+    oracle = oracles.covariance(matrix, center=center)
+    rng = np.random.default_rng(0)
+    for _ in range(2):  # the first product comes by another way than the following
+        block = rng.standard_normal((matrix.shape[1], width))
+        np.testing.assert_allclose(operator.multiply(block), oracle @ block, rtol=0, atol=1e-13)
+    moments = operator.moments
+    assert moments.n_rows == matrix.shape[0]
+    mean = oracles.dense(matrix).mean(axis=0) if center else np.zeros(matrix.shape[1])
+    np.testing.assert_allclose(moments.mean, mean, rtol=0, atol=1e-15)
+    assert moments.total_variance == pytest.approx(np.trace(oracle), rel=1e-12, abs=1e-15)
+
+
+def test_products_of_a_reweighted_matrix() -> None:
+    matrix = oracles.sparse_ratings(20, 6)
+    stored = block_matrix(encoded([[matrix]]), 6)
+
+    def doubled(batch: pa.RecordBatch) -> Iterator[Block]:
+        for block in stored.load(batch):
+            yield Block(block.ids, block.matrix * 2.0)
+
+    block: npt.NDArray[np.float64] = np.eye(6)
+    twice = Covariance(stored.loading(doubled), center=True).multiply(block)
+    np.testing.assert_allclose(twice, 4 * oracles.covariance(matrix), atol=1e-12)
+
+
+def test_the_shared_block_is_freed_after_each_product_and_after_a_failure() -> None:
+    frame = encoded([[sparse.csr_matrix(np.eye(3))]])
+    Covariance(block_matrix(frame, 3), center=True).multiply(np.ones((3, 1)))
+    assert frame.cluster.broadcasts == []
+    with pytest.raises(ValueError):
+        Covariance(block_matrix(frame, 3), center=True).multiply(np.ones((4, 1)))
+    assert frame.cluster.broadcasts == []
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_covariance_needs_two_rows(n: int) -> None:
+    frame = encoded([[sparse.csr_matrix((n, 3))]])
+    with pytest.raises(ValueError, match=f"at least 2 rows, found {n}"):
+        Covariance(block_matrix(frame, 3), center=True).multiply(np.ones((3, 1)))

@@ -1,0 +1,207 @@
+"""Block Krylov iteration, against dense eigensolvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import oracles
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import linalg
+from tastemap.decomposition.krylov import Eigenpairs, Progress, leading_eigenpairs
+
+Array = npt.NDArray[np.float64]
+
+
+def solve(operator: Array, k: int, **options: Any) -> Eigenpairs:
+    defaults = {"block_size": 4, "tol": 1e-10, "max_passes": 500, "max_basis": 10_000, "seed": 0}
+    return leading_eigenpairs(lambda x: operator @ x, len(operator), k, **{**defaults, **options})
+
+
+def with_eigenvalues(values: Array, seed: int = 0) -> Array:
+    d = len(values)
+    vectors = linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
+    return (vectors * values) @ vectors.T
+
+
+def power_law(d: int, exponent: float) -> Array:
+    return np.arange(1.0, d + 1) ** -exponent
+
+
+@st.composite
+def semidefinite(draw: st.DrawFn) -> Array:
+    """Any size, any rank down to 0, columns of very different size."""
+    d = draw(st.integers(1, 40))
+    rank = draw(st.integers(0, d))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    decades = draw(st.sampled_from([0.0, 3.0, 8.0]))
+    factor = rng.standard_normal((d, rank)) * 10.0 ** -rng.uniform(0, decades, rank)
+    return factor @ factor.T
+
+
+def assert_is_what_it_says(found: Eigenpairs, operator: Array, k: int) -> None:
+    """Shapes, order, orthonormality, true residuals, and bounds that hold for any Ritz pairs."""
+    scale = max(np.linalg.norm(operator, 2), 1e-300)
+    assert found.values.shape == found.residuals.shape == (k,)
+    assert found.vectors.shape == (len(operator), k)
+    assert np.all(found.values >= 0) and np.all(np.diff(found.values) <= 1e-14 * scale)
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(k), atol=1e-12)
+    true = oracles.residuals(operator, found.values, found.vectors)
+    np.testing.assert_allclose(found.residuals, true, atol=1e-13 * scale)
+    assert found.error == pytest.approx(true.sum() / max(found.values.sum(), 1e-300), rel=1e-6, abs=1e-11)
+    # Cauchy's interlacing: no Ritz value is above the eigenvalue of the same rank.
+    assert np.all(found.values <= np.linalg.eigvalsh(operator)[::-1][:k] + 1e-12 * scale)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(semidefinite(), st.floats(0, 1), st.integers(1, 45), st.integers(1, 60), st.integers(0, 99))
+def test_eigenpairs_of_any_semidefinite_matrix(
+    operator: Array, share: float, block_size: int, max_basis: int, seed: int
+) -> None:
+    d = len(operator)
+    k = 1 + int(share * (d - 1))
+    found = solve(operator, k, block_size=block_size, max_basis=max_basis, seed=seed)
+    assert_is_what_it_says(found, operator, k)
+    assert found.converged and found.error <= 1e-10
+    eigenvalues = np.linalg.eigvalsh(operator)[::-1]
+    scale = max(eigenvalues[0], 1e-300)
+    np.testing.assert_allclose(found.values, np.maximum(eigenvalues[:k], 0), atol=k * 1e-9 * scale)
+
+
+@pytest.mark.parametrize("max_basis", [0, 45, 60, 10_000])
+def test_subspace_to_machine_precision_with_and_without_restarts(max_basis: int) -> None:
+    operator = with_eigenvalues(power_law(200, 1.0))
+    found = solve(operator, 10, block_size=10, tol=1e-12, max_basis=max_basis)
+    values, vectors = np.linalg.eigh(operator)
+    assert oracles.largest_angle(found.vectors, vectors[:, ::-1][:, :10]) < 1e-10
+    np.testing.assert_allclose(found.values, values[::-1][:10], rtol=1e-13)
+    assert_is_what_it_says(found, operator, 10)
+
+
+def test_restarts_bound_the_basis_and_cost_passes_only() -> None:
+    operator = with_eigenvalues(power_law(300, 0.5))
+    free = solve(operator, 8, block_size=4)
+    bound = solve(operator, 8, block_size=4, max_basis=24)
+    assert free.passes * 4 > 24  # else nothing was restarted
+    assert bound.converged and free.passes <= bound.passes <= 3 * free.passes
+    np.testing.assert_allclose(bound.values, free.values, rtol=1e-12)
+    assert oracles.largest_angle(bound.vectors, free.vectors) < 1e-7
+
+
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("k", "block_size"), [(5, 16), (20, 20), (50, 32)])
+def test_the_default_tolerance_captures_the_optimum_within_a_thousandth(
+    exponent: float, k: int, block_size: int
+) -> None:
+    values = power_law(240, exponent)
+    operator = with_eigenvalues(values, seed=k)
+    found = solve(operator, k, block_size=block_size, tol=5e-3)
+    assert found.converged and found.error <= 5e-3
+    assert_is_what_it_says(found, operator, k)
+    optimum, captured = values[:k].sum(), np.trace(found.vectors.T @ operator @ found.vectors)
+    assert found.values.sum() == pytest.approx(captured, rel=1e-12)
+    assert optimum * (1 - 1e-3) <= captured <= optimum * (1 + 1e-12)
+    # Mirsky's bound, with which the tolerance is explained.
+    assert optimum - captured <= 2 * found.residuals.sum()
+
+
+def test_a_looser_tolerance_takes_fewer_passes() -> None:
+    operator = with_eigenvalues(power_law(300, 0.7))
+    passes = [solve(operator, 10, tol=tol).passes for tol in (1e-1, 1e-3, 1e-9)]
+    assert passes[0] < passes[1] < passes[2]
+
+
+@pytest.mark.parametrize("max_passes", [1, 2, 5])
+def test_stops_after_max_passes_and_says_so(max_passes: int) -> None:
+    operator = with_eigenvalues(power_law(300, 0.2))
+    found = solve(operator, 3, block_size=4, max_passes=max_passes)
+    assert found.passes == max_passes and not found.converged and found.error > 1e-10
+    assert_is_what_it_says(found, operator, 3)
+
+
+def test_never_stops_before_there_are_k_pairs() -> None:
+    operator = with_eigenvalues(power_law(100, 0.2))
+    found = solve(operator, 30, block_size=4, max_passes=1)
+    assert found.passes == 8 and found.values.shape == (30,)
+    assert_is_what_it_says(found, operator, 30)
+
+
+def test_progress_is_told_after_every_pass() -> None:
+    operator = with_eigenvalues(power_law(100, 0.5))
+    told: list[Progress] = []
+    found = solve(operator, 10, block_size=4, on_pass=told.append)
+    assert [progress.passes for progress in told] == list(range(1, found.passes + 1))
+    assert [np.isinf(progress.error) for progress in told[:3]] == [True, True, False]
+    assert told[-1].error == found.error < told[3].error
+
+
+def test_every_product_is_counted_and_no_wider_than_asked_for() -> None:
+    operator = with_eigenvalues(power_law(50, 0.5))
+    widths: list[int] = []
+
+    def multiply(block: Array) -> Array:
+        widths.append(block.shape[1])
+        np.testing.assert_allclose(block.T @ block, np.eye(block.shape[1]), atol=1e-12)
+        return operator @ block
+
+    found = leading_eigenpairs(multiply, 50, 8, block_size=6, tol=1e-9, max_passes=99, max_basis=99, seed=0)
+    assert found.passes == len(widths) and set(widths) <= set(range(1, 7)) and widths[0] == 6
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 30), st.integers(0, 99))
+@example(multiplicity=8, block_size=8, k=30, seed=0)
+def test_equal_eigenvalues_are_found_up_to_the_width_of_the_block(
+    multiplicity: int, block_size: int, k: int, seed: int
+) -> None:
+    values = np.repeat([8.0, 5.0, 3.0, 2.0, 1.0], min(multiplicity, block_size))
+    values = np.concatenate([values, np.zeros(40 - len(values))])
+    found = solve(with_eigenvalues(values, seed), k, block_size=block_size, seed=seed)
+    np.testing.assert_allclose(found.values, values[:k], atol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 7, 20])
+@pytest.mark.parametrize("make", [np.zeros, lambda shape: np.eye(*shape)], ids=["zero", "identity"])
+def test_operators_without_directions(make: Callable[[tuple[int, int]], Array], k: int) -> None:
+    operator = make((20, 20))
+    found = solve(operator, k, block_size=3)
+    assert found.converged and found.error < 1e-14
+    assert_is_what_it_says(found, operator, k)
+    np.testing.assert_allclose(found.values, operator[0, 0], atol=1e-14)
+
+
+def test_the_seed_alone_decides() -> None:
+    operator = with_eigenvalues(power_law(60, 0.3))
+    one, same, other = (solve(operator, 5, tol=1e-2, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.vectors, same.vectors)
+    assert not np.array_equal(one.vectors, other.vectors)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e150])
+def test_units_do_not_matter(size: float) -> None:
+    operator = with_eigenvalues(power_law(60, 1.0))
+    plain, scaled = solve(operator, 5), solve(operator * size, 5)
+    assert scaled.passes == plain.passes and scaled.converged
+    np.testing.assert_allclose(scaled.values / size, plain.values, rtol=1e-12)
+
+
+def test_rounding_in_the_product_cannot_pile_up() -> None:
+    # A product that is only exact to 1e-9, as after a large mean was subtracted from single precision.
+    operator = with_eigenvalues(power_law(200, 0.5))
+    rng = np.random.default_rng(0)
+
+    def multiply(block: Array) -> Array:
+        return operator @ block + 1e-9 * rng.standard_normal(block.shape)
+
+    found = leading_eigenpairs(
+        multiply, 200, 10, block_size=8, tol=1e-4, max_passes=200, max_basis=40, seed=0, rounding=1e-9
+    )
+    assert found.converged
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(10), atol=1e-12)
+    true = oracles.residuals(operator, found.values, found.vectors)
+    np.testing.assert_allclose(found.residuals, true, atol=1e-6)
+    assert found.values.sum() == pytest.approx(power_law(200, 0.5)[:10].sum(), rel=1e-5)
