@@ -131,10 +131,11 @@ def build(environment: Path, constraints: Path, extras: str) -> None:
 def pip_install(environment: Path, constraints: Path, *what: str) -> None:
     command = [str(environment / "bin/python"), "-m", "pip", "install", "--quiet"]
     command += ["--disable-pip-version-check", "--use-pep517", "--constraint", str(constraints), *what]
-    if subprocess.run(command).returncode:
+    code = subprocess.run(command).returncode
+    if code:
         raise SetupError(
-            f"pip could not install {what[-1]}; its message is above. It must reach a Python package index. "
-            "Once that is mended, run the same command again."
+            f"pip could not install {what[-1]} (exit code {code}); its messages are above. It must reach a "
+            "Python package index. Once that is mended, run the same command again."
         )
 
 

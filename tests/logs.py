@@ -15,7 +15,7 @@ from tastemap.sources.log import RatingLog
 
 
 def latest(log: pd.DataFrame) -> pd.DataFrame:
-    """Keep the last rating of every pair, of equally late ones the highest; without a time counts as first."""
+    """Keep the last rating of every pair; of equally late ones the highest; one without a time is oldest."""
     ordered = log.sort_values(["rated_at", "rating"], na_position="first")
     return ordered.drop_duplicates(["user_id", "movie_id"], keep="last")
 

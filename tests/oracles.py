@@ -51,7 +51,7 @@ def optimum(matrix: Any, k: int, *, center: bool = True) -> float:
 
 
 def arpack(matrix: sparse.csr_matrix, k: int) -> tuple[Array, Array, Array]:
-    """Fit scikit-learn's PCA to machine precision: components of shape (d, k), variances, shares of the total."""
+    """Fit scikit-learn's PCA to machine precision: components of shape (d, k), variances, their shares."""
     fitted = PCA(k, svd_solver="arpack", tol=0.0, random_state=0).fit(matrix)
     return fitted.components_.T, fitted.explained_variance_, fitted.explained_variance_ratio_
 

@@ -70,11 +70,15 @@ def _netflix_rows(text: bytes, scale: tuple[float, float]) -> Iterator[Row]:
         if header:
             movie = int(header[1])
         elif line.strip():
-            yield read_line(line.decode("utf-8", "replace").strip(), ",", ("user_id", "rating", "date"), scale, movie)
+            yield read_line(
+                line.decode("utf-8", "replace").strip(), ",", ("user_id", "rating", "date"), scale, movie
+            )
     # A colon at the very end of a file cannot be seen by who reads the text between colons.
     last = last.removesuffix(b":")
     if last.strip():
-        yield read_line(last.decode("utf-8", "replace").strip(), ",", ("user_id", "rating", "date"), scale, movie)
+        yield read_line(
+            last.decode("utf-8", "replace").strip(), ",", ("user_id", "rating", "date"), scale, movie
+        )
 
 
 def whole(text: str, bits: int) -> int | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from scipy import sparse
+
+from tastemap.blocks import Block, BlockMatrix, decode, encode
 
 ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -55,3 +60,11 @@ class LocalFrame:
         rows = [row for batches in self.partitions for batch in batches for row in batch.to_pylist()]
         self.cluster.rows_collected += len(rows)
         return rows
+
+
+def block_matrix(partitions: Sequence[Sequence[sparse.csr_matrix]]) -> BlockMatrix:
+    """Spread the rows of a matrix, given as blocks in partitions, over a `LocalFrame`."""
+    batches = [[encode(Block(np.arange(block.shape[0]), block)) for block in blocks] for blocks in partitions]
+    d = next(block.shape[1] for blocks in partitions for block in blocks)
+    load = partial(decode, n_columns=d, dtype=np.float64)
+    return BlockMatrix(LocalFrame(batches), len(batches), d, load)  # type: ignore[arg-type]

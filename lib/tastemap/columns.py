@@ -56,4 +56,6 @@ def append_columns(
             new = compute(batch.column(position))
             yield pa.RecordBatch.from_arrays([*batch.columns, *new], names=names)
 
-    return dataset.mapInArrow(append, StructType([*dataset.schema.fields, *fields]))
+    # By number: mapInArrow would take a dot in a name for a path into a struct.
+    numbered = dataset.toDF(*(str(number) for number in range(len(dataset.columns))))
+    return numbered.mapInArrow(append, StructType([*dataset.schema.fields, *fields]))

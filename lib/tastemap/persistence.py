@@ -35,7 +35,7 @@ class ArraysWriter(MLWriter):
         )
         rows = pd.concat(
             [
-                pd.DataFrame({"array": name, "position": range(len(table)), "values": list(table)})
+                pd.DataFrame({"array": name, "position": range(len(table)), "values": table.tolist()})
                 for name, table in ((name, np.atleast_2d(array)) for name, array in self._arrays.items())
             ]
         )

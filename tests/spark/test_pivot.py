@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from logs import block_triples, frequent, latest, random_log, rating_log, triples
 from pyspark.ml.linalg import SparseVector, VectorUDT
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from strategies import MOVIE_IDS, USER_IDS, rating_frame
 
+from logs import block_triples, frequent, latest, random_log, rating_log, triples
+from strategies import MOVIE_IDS, USER_IDS, rating_frame
 from tastemap import cleaning, pivot, schemas
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.cleaning import Counts
@@ -19,7 +19,10 @@ from tastemap.pivot import _partition_keys
 from tastemap.sources.log import RatingLog
 
 LOG = random_log(80, 60, 1500, seed=1, duplicates=0.2)
-REJECTS = [("b.csv", None, "what?", "not a rating"), *(("a.csv", i, f"{i},x", "no number") for i in range(40))]
+REJECTS = [
+    ("b.csv", None, "what?", "not a rating"),
+    *(("a.csv", i, f"{i},x", "no number") for i in range(40)),
+]
 
 
 def blocks_of(matrix: BlockMatrix) -> list[Block]:

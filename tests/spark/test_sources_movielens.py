@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from sources_oracle import read_line
 
+from sources_oracle import read_line
 from tastemap import schemas
 from tastemap.config import SourceConfig
 from tastemap.sources import RatingLog, open_log, reasons
 
 FIELDS = ("user_id", "movie_id", "rating", "seconds")
 # ml-latest, ml-20m, ml-25m, ml-32m; CRLF as in ml-latest-small.
-RATINGS_CSV = b"userId,movieId,rating,timestamp\r\n1,31,2.5,1260759144\r\n1,1029,3.0,1260759179\r\n671,6565,3.5,1074784724\r\n"
+RATINGS_CSV = (
+    b"userId,movieId,rating,timestamp\r\n"
+    b"1,31,2.5,1260759144\r\n1,1029,3.0,1260759179\r\n671,6565,3.5,1074784724\r\n"
+)
 MOVIES_CSV = (
     "movieId,title,genres\r\n"
     "1,Toy Story (1995),Adventure|Animation|Children|Comedy|Fantasy\r\n"
@@ -86,7 +89,9 @@ def test_csv(spark: SparkSession, tmp_path: Path, end: bytes) -> None:
 
 
 def test_dat_in_latin_1_and_in_utf_8(spark: SparkSession, tmp_path: Path) -> None:
-    title = "1::Misérables, Les (1995)::Drama|Musical\n2::Star Wars: Episode I (1999)::Sci-Fi\n3::a::b (1980)::\n"
+    title = (
+        "1::Misérables, Les (1995)::Drama|Musical\n2::Star Wars: Episode I (1999)::Sci-Fi\n3::a::b (1980)::\n"
+    )
     expected = [
         (1, "Misérables, Les", 1995, ["Drama", "Musical"]),
         (2, "Star Wars: Episode I", 1999, ["Sci-Fi"]),

@@ -12,14 +12,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
-from sources_oracle import Row, read_netflix
 
+from sources_oracle import Row, read_netflix
 from tastemap import schemas
 from tastemap.config import SourceConfig
 from tastemap.sources import RatingLog, netflix, open_log, reasons
 
 COMBINED = b"1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n885013,4,2005-10-19\n2:\n2059652,4,2005-09-05\n"
-TITLES = "1,2003,Dinosaur Planet\n2,2004,Isle of Man TT 2004 Review\n72,1974,At Home Among Strangers, A Stranger Among His Own\n4388,NULL,Ancient Civilizations: Rome, Pompeii\n17764,1998,Shakespeare, Gwyneth & Déjà Vu\n"
+TITLES = (
+    "1,2003,Dinosaur Planet\n"
+    "2,2004,Isle of Man TT 2004 Review\n"
+    "72,1974,At Home Among Strangers, A Stranger Among His Own\n"
+    "4388,NULL,Ancient Civilizations: Rome, Pompeii\n"
+    "17764,1998,Shakespeare, Gwyneth & Déjà Vu\n"
+)
 
 
 def log_text(n_movies: int, mean: float, seed: int = 0, end: bytes = b"\n") -> bytes:
@@ -75,7 +81,7 @@ def test_combined_data_and_titles(spark: SparkSession, tmp_path: Path, end: byte
     assert (log.form, log.scale) == ("netflix", (1.0, 5.0))
     assert log.parsed().schema == schemas.PARSED
     expected = read_netflix(text)
-    assert [row[:3] for row in expected][0] == (1488844, 1, 3.0)
+    assert expected[0][:3] == (1488844, 1, 3.0)
     renamed = [(row[0], {1: 4388, 2: 17764}[row[1]], *row[2:]) for row in expected]
     assert rows(log) == in_order(expected + renamed)
     assert [line.split(":")[0] for line in log.skipped] == ["probe.txt", "qualifying.txt"]
@@ -89,7 +95,9 @@ def test_combined_data_and_titles(spark: SparkSession, tmp_path: Path, end: byte
     ]
 
 
-@pytest.mark.parametrize(("n_movies", "mean", "size"), [(8, 2.0, 23), (30, 4.0, 150), (3, 60.0, 120), (60, 30.0, 4000)])
+@pytest.mark.parametrize(
+    ("n_movies", "mean", "size"), [(8, 2.0, 23), (30, 4.0, 150), (3, 60.0, 120), (60, 30.0, 4000)]
+)
 def test_split_borders_anywhere(
     spark: SparkSession, tmp_path: Path, split_bytes: object, n_movies: int, mean: float, size: int
 ) -> None:
@@ -101,7 +109,10 @@ def test_split_borders_anywhere(
     assert isinstance(log.parse, netflix.NetflixParser)
     # A split that begins inside a record has none of its own if the record outlasts it.
     assert len(log.parse.borders) > 4
-    assert {path.rpartition("/")[2] for path, _ in log.parse.borders} == {"combined_data_1.txt", "combined_data_2.txt"}
+    assert {path.rpartition("/")[2] for path, _ in log.parse.borders} == {
+        "combined_data_1.txt",
+        "combined_data_2.txt",
+    }
     assert rows(log) == in_order([row for text in texts for row in read_netflix(text)])
 
 
@@ -175,7 +186,9 @@ def test_rejects_come_with_their_file(spark: SparkSession, tmp_path: Path) -> No
     assert {row.source for row in rejects} == {f"file:{tmp_path}/combined_data_2.txt"}
 
 
-def test_one_python_pass_and_no_shuffle(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_one_python_pass_and_no_shuffle(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "combined_data_1.txt").write_bytes(COMBINED)
     log = open_log(spark, [str(tmp_path)], SourceConfig())
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from standins import Cluster, LocalFrame
 from tastemap import aggregation
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER, SLICE, sum_arrays

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import oracles
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from standins import LocalFrame
+
+import oracles
+from standins import block_matrix
 from tastemap import schemas, vectors
-from tastemap.blocks import Block, BlockMatrix, decode, encode, from_vectors
+from tastemap.blocks import Block, decode, encode, from_vectors
 from tastemap.decomposition.covariance import Covariance
 
 
@@ -30,17 +30,6 @@ def split_rows(draw: st.DrawFn) -> tuple[sparse.csr_matrix, list[list[sparse.csr
     starts = sorted(draw(st.lists(st.integers(0, len(batches)), max_size=3)))
     pairs = zip([0, *starts], [*starts, len(batches)], strict=True)
     return matrix, [batches[a:b] for a, b in pairs]
-
-
-def encoded(partitions: list[list[sparse.csr_matrix]]) -> LocalFrame:
-    return LocalFrame(
-        [[encode(Block(np.arange(part.shape[0]), part)) for part in parts] for parts in partitions]
-    )
-
-
-def block_matrix(frame: LocalFrame, d: int) -> BlockMatrix:
-    load = partial(decode, n_columns=d, dtype=np.float64)
-    return BlockMatrix(frame, len(frame.partitions), d, load)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -103,7 +92,7 @@ def test_any_split_of_the_rows_gives_the_same_products(
     drawn: tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]], width: int, center: bool
 ) -> None:
     matrix, partitions = drawn
-    operator = Covariance(block_matrix(encoded(partitions), matrix.shape[1]), center=center)
+    operator = Covariance(block_matrix(partitions), center=center)
     oracle = oracles.covariance(matrix, center=center)
     rng = np.random.default_rng(0)
     for _ in range(2):  # the first product comes by another way than the following
@@ -118,7 +107,7 @@ def test_any_split_of_the_rows_gives_the_same_products(
 
 def test_products_of_a_reweighted_matrix() -> None:
     matrix = oracles.sparse_ratings(20, 6)
-    stored = block_matrix(encoded([[matrix]]), 6)
+    stored = block_matrix([[matrix]])
 
     def doubled(batch: pa.RecordBatch) -> Iterator[Block]:
         for block in stored.load(batch):
@@ -130,16 +119,16 @@ def test_products_of_a_reweighted_matrix() -> None:
 
 
 def test_the_shared_block_is_freed_after_each_product_and_after_a_failure() -> None:
-    frame = encoded([[sparse.csr_matrix(np.eye(3))]])
-    Covariance(block_matrix(frame, 3), center=True).multiply(np.ones((3, 1)))
-    assert frame.cluster.broadcasts == []
+    matrix = block_matrix([[sparse.csr_matrix(np.eye(3))]])
+    Covariance(matrix, center=True).multiply(np.ones((3, 1)))
+    assert matrix.frame.sparkSession.sparkContext.broadcasts == []
     with pytest.raises(ValueError):
-        Covariance(block_matrix(frame, 3), center=True).multiply(np.ones((4, 1)))
-    assert frame.cluster.broadcasts == []
+        Covariance(matrix, center=True).multiply(np.ones((4, 1)))
+    assert matrix.frame.sparkSession.sparkContext.broadcasts == []
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_covariance_needs_two_rows(n: int) -> None:
-    frame = encoded([[sparse.csr_matrix((n, 3))]])
+    matrix = block_matrix([[sparse.csr_matrix((n, 3))]])
     with pytest.raises(ValueError, match=f"at least 2 rows, found {n}"):
-        Covariance(block_matrix(frame, 3), center=True).multiply(np.ones((3, 1)))
+        Covariance(matrix, center=True).multiply(np.ones((3, 1)))

@@ -41,7 +41,9 @@ def test_memberships_by_hand() -> None:
     scale=st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
     seed=st.integers(0, 99),
 )
-def test_memberships_lie_between_one_kth_and_one(k: int, n: int, spread: float, scale: float, seed: int) -> None:
+def test_memberships_lie_between_one_kth_and_one(
+    k: int, n: int, spread: float, scale: float, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     centres = scale * rng.normal(size=(k, 3))
     rows = np.vstack([scale * rng.normal(size=(n, 3)), centres])

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from logs import block_triples, frequent, latest, triples
 from strategies import rating_frame, rating_logs
-
 from tastemap import cleaning
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.cleaning import Movies, frequent_movies, keep, movie_counts
@@ -31,7 +31,10 @@ def split(log: pd.DataFrame, n: int) -> list[Block]:
     """Whole users, spread over n blocks; some may be empty."""
     shares = [log[log["user_id"] % n == number] for number in range(n)]
     names = ("user_id", "movie_id", "rating")
-    return [to_block(*(share[name].to_numpy() for name in names), np.zeros(len(share), np.int64)) for share in shares]
+    return [
+        to_block(*(share[name].to_numpy() for name in names), np.zeros(len(share), np.int64))
+        for share in shares
+    ]
 
 
 def found(blocks: list[Block], per_user: int, per_movie: int) -> Movies:
@@ -73,7 +76,9 @@ def largest(log: pd.DataFrame, per_user: int, per_movie: int) -> list[int]:
 
 @settings(max_examples=120, deadline=None)
 @given(logs, few, few, st.integers(1, 3))
-def test_what_remains_against_a_loop_in_pandas(log: pd.DataFrame, per_user: int, per_movie: int, n: int) -> None:
+def test_what_remains_against_a_loop_in_pandas(
+    log: pd.DataFrame, per_user: int, per_movie: int, n: int
+) -> None:
     remains = frequent(log, per_user, per_movie)
     blocks = split(log, n)
     if remains.empty:
@@ -86,7 +91,9 @@ def test_what_remains_against_a_loop_in_pandas(log: pd.DataFrame, per_user: int,
     assert movies.n_ratings.tolist() == expected["size"].tolist()
     assert movies.rating_sums.tolist() == expected["sum"].astype(float).tolist()
     assert movies.n_seen == log["movie_id"].nunique()
-    kept = [triple for block in blocks for triple in block_triples(keep(block, movies.ids, per_user), movies.ids)]
+    kept = [
+        triple for block in blocks for triple in block_triples(keep(block, movies.ids, per_user), movies.ids)
+    ]
     assert sorted(kept) == triples(remains)
 
 

@@ -63,12 +63,20 @@ def test_missing_ratings_and_output() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["--ratings", "--output", "--movies", "--config", "--n-clusters", "--weighting"])
+@pytest.mark.parametrize(
+    "name", ["--ratings", "--output", "--movies", "--config", "--n-clusters", "--weighting"]
+)
 @pytest.mark.parametrize("value", [[], [""]])
 def test_missing_values(name: str, value: list[str]) -> None:
     given = [text for pair in (GOOD[:2], GOOD[2:]) if pair[0] != name for text in pair]
     assert faults(*given, name, *value) == (f"{name} needs a value",)
     assert faults(name, *value, *given) == (f"{name} needs a value",)
+
+
+def test_a_fault_in_the_options_alone() -> None:
+    assert faults(*GOOD, "--n-clusters", "1") == (
+        "--n-clusters is '1'; allowed: a whole number of at least 2",
+    )
 
 
 def test_one_empty_path_among_others() -> None:
@@ -78,7 +86,17 @@ def test_one_empty_path_among_others() -> None:
 def test_all_faults_at_once(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
     found = faults(
-        *("--ratings", "--n-cluster", "5", "--seed", "minus", "--weightng=stars", "--zzzzzz", "--output", "o"),
+        *(
+            "--ratings",
+            "--n-cluster",
+            "5",
+            "--seed",
+            "minus",
+            "--weightng=stars",
+            "--zzzzzz",
+            "--output",
+            "o",
+        ),
         *("stray", "--config", str(missing), "--max-bad-fraction", "2"),
     )
     known = ["-h", "--help", "--ratings", "--movies", "--output", "--overwrite", "--config"]

@@ -1,4 +1,4 @@
-"""The configuration of a run: its defaults, TOML files, the command line over them, and all faults at once."""
+"""The configuration of a run: defaults, TOML files, the command line over them, and all faults at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def write(folder: Path, text: str) -> str:
 
 
 def test_sections_are_the_fields_of_config() -> None:
-    assert {field.name: type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)} == SECTIONS
+    assert {
+        field.name: type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)
+    } == SECTIONS
 
 
 def test_no_name_is_used_twice() -> None:
@@ -172,6 +174,17 @@ def test_from_python_raises_with_all_faults() -> None:
         "--n-clusters is 1; allowed: a whole number of at least 2",
         "--seed is None; allowed: a whole number from 0 to 2147483647",
     )
+
+
+def test_from_python_refuses_an_unknown_option_alone() -> None:
+    with pytest.raises(UserError) as error:
+        from_options(n_component=3)
+    assert error.value.faults == ("unknown option n_component (did you mean n_components?)",)
+
+
+@pytest.mark.parametrize(("low", "high", "n"), [("1", "1", 1), ("1", "5", 0), ("5", "1", 1)])
+def test_the_ends_of_a_scale_differ(low: str, high: str, n: int) -> None:
+    assert len(load(None, {"rating_min": low, "rating_max": high})[1]) == n
 
 
 def test_as_dict_is_json() -> None:

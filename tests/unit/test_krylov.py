@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import oracles
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import linalg
+
+import oracles
 from tastemap.decomposition.krylov import Eigenpairs, Progress, leading_eigenpairs
 
 Array = npt.NDArray[np.float64]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources_oracle import Row, read_netflix
 
+from sources_oracle import Row, read_netflix
 from tastemap.sources import netflix, reasons
 from tastemap.sources.headers import borders, summarize_split
 from tastemap.sources.netflix import NetflixParser
@@ -54,7 +54,9 @@ def parse_in_splits(text: bytes, cuts: list[int], size: int) -> list[Row]:
     records = records_of(text)
     starts = [0, *sorted({cut % (len(records) + 1) for cut in cuts} - {0})]
     ends = [*starts[1:], len(records)]
-    splits = {start: records[start:end] for start, end in zip(starts, ends, strict=True) if records[start:end]}
+    splits = {
+        start: records[start:end] for start, end in zip(starts, ends, strict=True) if records[start:end]
+    }
     # Driver and executors do this with the middle of every record left out.
     summaries = [summarize_split(start, found) for start, found in splits.items()]
     known = {("file:/a.txt", start): border for start, border in borders(reversed(summaries)).items()}
@@ -121,7 +123,9 @@ def test_a_split_that_was_not_there_stops_the_task_instead_of_guessing() -> None
 def test_files_that_follow_each_other_in_a_task_do_not_mix() -> None:
     first = batches_of("file:/mv_1.txt", {0: records_of(b"1:\n1,1,2005-01-01\n2,2,bad")}, True, 10)
     second = batches_of("file:/mv_2.txt", {0: records_of(b"worse\n2:\n3,3,2005-01-01\n")}, True, 10)
-    found = [row for batch in NetflixParser((1.0, 5.0), {})(iter([*first, *second])) for row in batch.to_pylist()]
+    found = [
+        row for batch in NetflixParser((1.0, 5.0), {})(iter([*first, *second])) for row in batch.to_pylist()
+    ]
     assert [(row["movie_id"], row["source"], row["raw"]) for row in found] == [
         (1, None, None),
         (None, "file:/mv_1.txt", "2,2,bad"),
@@ -135,7 +139,9 @@ good = st.tuples(st.integers(1, 9999), st.integers(1, 5), st.integers(1, 28)).ma
 )
 header = st.integers(0, 30000).map(lambda movie: f"{movie}:".encode())
 odd = st.one_of(
-    st.sampled_from([b"", b":", b"::", b"7:7", b"7:7:", b" 8 :", b"x:", b":9", b"5,5", b"1,9,2005-01-01", b"12"]),
+    st.sampled_from(
+        [b"", b":", b"::", b"7:7", b"7:7:", b" 8 :", b"x:", b":9", b"5,5", b"1,9,2005-01-01", b"12"]
+    ),
     st.lists(st.sampled_from(list(b"0123456789:,-\r x\xe9")), max_size=12).map(bytes),
 )
 text = st.tuples(

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import block_triples, latest, triples
 from pyspark.sql.pandas.types import to_arrow_schema
-from strategies import MOVIE_IDS, USER_IDS, rating_frame, rating_logs
 
+from logs import block_triples, latest, triples
+from strategies import MOVIE_IDS, USER_IDS, rating_frame, rating_logs
 from tastemap import pivot, schemas
 from tastemap.blocks import Block, decode
 from tastemap.pivot import NEVER, _bucket, _gather_partition, _pack, to_block
@@ -54,7 +54,9 @@ def rejected(n: int, start: int = 0) -> pa.RecordBatch:
     return pa.record_batch([*nothing, *told], schema=PARSED)
 
 
-def gathered(tasks: list[list[pa.RecordBatch]], targets: npt.NDArray[np.int32]) -> dict[int, list[pa.RecordBatch]]:
+def gathered(
+    tasks: list[list[pa.RecordBatch]], targets: npt.NDArray[np.int32]
+) -> dict[int, list[pa.RecordBatch]]:
     """What becomes of the batches of some tasks, by target: pack, send every piece to its target, unpack."""
     sent: dict[int, list[pa.RecordBatch]] = {int(target): [] for target in targets}
     for batches in tasks:
@@ -93,7 +95,9 @@ def test_order_of_rows_does_not_matter(log: pd.DataFrame, random: object) -> Non
 
 
 def test_all_users_and_movies_there_can_be() -> None:
-    rows = [(user, movie, 1 + i % 5, i) for i, user in enumerate(USER_IDS) for movie in (*MOVIE_IDS, 2**31 - 1)]
+    rows = [
+        (user, movie, 1 + i % 5, i) for i, user in enumerate(USER_IDS) for movie in (*MOVIE_IDS, 2**31 - 1)
+    ]
     log = rating_frame(rows)
     assert block_triples(blocked(log.sample(frac=1, random_state=0))) == triples(log)
 
@@ -176,10 +180,14 @@ def test_rejects_are_counted_and_kept_in_rows_of_bounded_size(monkeypatch: pytes
 
 def test_good_and_bad_records_in_one_batch() -> None:
     log = rating_frame([(1, 1, 3.0, 5), (2, 7, 4.0, None)])
-    mixed = pa.Table.from_batches([parsed(log[:1]), rejected(2), parsed(log[1:])]).combine_chunks().to_batches()
+    mixed = (
+        pa.Table.from_batches([parsed(log[:1]), rejected(2), parsed(log[1:])]).combine_chunks().to_batches()
+    )
     rows = gathered([mixed], np.array([0], dtype=np.int32))
     (only,) = rows.values()
-    assert [reject["position"] for batch in only for cell in batch["rejects"].to_pylist() for reject in cell] == [0, 1]
+    assert [
+        reject["position"] for batch in only for cell in batch["rejects"].to_pylist() for reject in cell
+    ] == [0, 1]
     assert [triple for block in all_blocks(rows) for triple in block_triples(block)] == triples(log)
 
 

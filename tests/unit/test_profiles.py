@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import random_log, to_block
 from scipy.spatial.distance import cdist
 
+from logs import random_log, to_block
 from tastemap import profiles, schemas
 from tastemap.blocks import Block
 from tastemap.catalogue import Catalogue

@@ -114,9 +114,9 @@ def test_a_java_that_was_removed_since_is_reported(environment: Path, tmp_path: 
 
 def sourced(file: Path, variable: str, **variables: str) -> str:
     """Value that `variable` has after bash has read the file, the way Spark's scripts do."""
-    script = f"set -a; . {shlex.quote(str(file))}; set +a; printenv {variable}"
+    script = f'set -a; . {shlex.quote(str(file))}; set +a; printf %s "${variable}"'
     clean = {"PATH": os.environ["PATH"], **variables}
-    return subprocess.run(["bash", "-c", script], env=clean, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(["bash", "-c", script], env=clean, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("variable", ["PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON"])

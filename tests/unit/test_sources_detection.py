@@ -147,8 +147,8 @@ def test_empty_files_are_skipped() -> None:
         ([], {}, AUTO, r"leads to no files"),
         ([StoredFile("file:/a.csv", 0, "file:/a.csv")], {}, AUTO, r"file:/a\.csv is empty"),
         (named("file:/a.csv"), {"acsv": ML_CSV[:1]}, AUTO, r"file:/a\.csv is empty"),
-        (named("file:/a.md"), {"amd": ["# Read me"]}, AUTO, r'a\.md is of no known form: it begins with "# Read me"; '
-                                                            r"known: MovieLens"),
+        (named("file:/a.md"), {"amd": ["# Read me"]}, AUTO,
+         r'a\.md is of no known form: it begins with "# Read me"; known: MovieLens'),
         (files("a.md", "b.md"), {"amd": ["# Read me"]}, AUTO, r"of no known form"),
         (named("file:/a", "file:/b"), {"a": ML_DAT, "b": NETFLIX}, AUTO,
          r"several forms in one run: file:/a is MovieLens ratings\.dat, file:/b is Netflix Prize; give one"),

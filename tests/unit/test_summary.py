@@ -11,7 +11,15 @@ from tastemap import summary
 from tastemap.pipeline import Result
 
 STAGES = (
-    *("read and pivot", "clean", "write user vectors", "principal components", "cluster", "assign", "profile"),
+    *(
+        "read and pivot",
+        "clean",
+        "write user vectors",
+        "principal components",
+        "cluster",
+        "assign",
+        "profile",
+    ),
     "write results",
 )
 COUNTS = {

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.ml.linalg import DenseVector, SparseVector, Vector, Vectors, VectorUDT
 from scipy import sparse
+
 from tastemap import vectors
 
 FIELDS = ("type", "size", "indices", "values")

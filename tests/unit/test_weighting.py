@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
+
 from logs import latest
 from logs import to_block as block_of
-from scipy import sparse
 from strategies import rating_frame, rating_logs
-
 from tastemap.blocks import Block
 from tastemap.config import WeightingConfig
 from tastemap.weighting import Weighting, fit
@@ -111,7 +111,9 @@ def test_odd_users_by_hand() -> None:
     np.testing.assert_allclose(odd("stars", True)[0], [0, 1, 0, 0])
     np.testing.assert_allclose(odd("rated", True)[2], [half, 0, 0, half])
     np.testing.assert_allclose(odd("centered", False), [[0, 0, 0, 0], [0, 0, 0, 0], [-2, 0, 0, 2], [0] * 4])
-    np.testing.assert_allclose(odd("centered", True), [[0, 0, 0, 0], [0, 0, 0, 0], [-half, 0, 0, half], [0] * 4])
+    np.testing.assert_allclose(
+        odd("centered", True), [[0, 0, 0, 0], [0, 0, 0, 0], [-half, 0, 0, half], [0] * 4]
+    )
     # Left of μ and b_m: 1 | -0.5, 0, 0.5 | -2.5, 2; less their sum / (n + 1).
     shrunk = [[0, 0.5, 0, 0], [-0.5, 0, 0.5, 0], [-2.5 + 0.5 / 3, 0, 0, 2 + 0.5 / 3], [0] * 4]
     np.testing.assert_allclose(odd("residual", False), shrunk, atol=1e-15)

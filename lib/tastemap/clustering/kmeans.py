@@ -51,8 +51,8 @@ def fit(scores: DataFrame, column: str, n_clusters: int, *, max_iterations: int,
     )
     model = estimator.fit(scores.select(column))
     summary = model.summary
-    sizes = np.asarray(summary.clusterSizes, dtype=np.int64)
     centres = np.asarray(model.clusterCenters())
+    sizes = np.asarray(summary.clusterSizes, dtype=np.int64)[: len(centres)]  # Spark says k sizes in any case
     order = by_size(sizes, centres)
     cost = float(summary.trainingCost)
     spread = cost / max(int(sizes.sum()), 1)

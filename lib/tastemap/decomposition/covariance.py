@@ -14,6 +14,9 @@ from tastemap.blocks import BlockMatrix, Load
 
 Array = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-12
+"""Rows that differ by less, relative to their size, are equal: what their sums leave is no variance."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -68,8 +71,9 @@ class Covariance:
         if n < 2:
             raise ValueError(f"a covariance needs at least 2 rows, found {n}")
         mean = sums / n if self._center else np.zeros_like(sums)
-        total = float(squares[0] - n * (mean @ mean)) / (n - 1)
-        self._moments = Moments(n, mean, max(total, 0.0))
+        spread = float(squares[0] - n * (mean @ mean))
+        total = spread / (n - 1) if spread > _ROUNDING * squares[0] else 0.0
+        self._moments = Moments(n, mean, total)
         return (product - n * np.outer(mean, mean @ block)) / (n - 1)
 
     def _pass(self, block: Array, shift: Array, *, moments: bool) -> list[Array]:

@@ -79,7 +79,8 @@ class StoredFiles:
 def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[StoredFile]:
     """List the files that paths lead to: files, directories with all below them, and glob patterns.
 
-    Names that begin with ``.`` or ``_`` are left out, as everywhere in Spark. Nothing is read.
+    Names that begin with ``.`` or ``_`` are left out, as everywhere in Spark, and so are files of no bytes
+    that were not named themselves. Nothing is read.
 
     Parameters
     ----------
@@ -114,7 +115,8 @@ def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[S
                 roots |= new_roots
     if faults:
         raise UserError(faults)
-    for file in _list(spark, roots):
+    listed = _list(spark, roots)
+    for file in listed + _empty(spark, roots.keys() - {file.path for file in listed}):
         if file.path not in found or file.explicit:
             found[file.path] = file
     return sorted(found.values(), key=lambda file: file.path)
@@ -221,6 +223,11 @@ def _list(spark: SparkSession, roots: Mapping[str, str], name_pattern: str = "*"
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{', '.join(list(roots)[:3])} cannot be listed: {first_line(error)}") from error
     return [StoredFile(row.path, row.length, _root(row.path, roots)) for row in rows]
+
+
+def _empty(spark: SparkSession, roots: Iterable[str]) -> list[StoredFile]:
+    """Find the files of no bytes among the roots: Spark lists none of those."""
+    return [StoredFile(root, 0, root) for root in roots if not FileSystem(spark, root).is_directory(root)]
 
 
 def _root(path: str, roots: Mapping[str, str]) -> str:

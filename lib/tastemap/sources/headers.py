@@ -137,9 +137,10 @@ def borders(splits: Iterable[SplitSummary]) -> dict[int, Border]:
         result[split.start] = Border(movie_id, line, split is ordered[-1])
         if split.ends_line:
             header = _header(line) if line is not None and split.confirms else None
-            movie_id = (
-                split.movie_id if split.movie_id != NO_MOVIE else movie_id if header is None else header
-            )
+            if split.movie_id != NO_MOVIE:
+                movie_id = split.movie_id
+            elif header is not None:
+                movie_id = header
             line = split.line
         else:
             # The split's own text starts with the colon between the two.

@@ -115,6 +115,7 @@ def _parse_fast(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=layout.separator if len(layout.separator) == 1 else ",",
                 quote_char=False,
+                # A blank line and a bare CR, which ends a line to Arrow, must not make up for each other.
                 ignore_empty_lines=False,
             ),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -155,11 +156,9 @@ def _parse_fast(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.
 def _plain(text: bytes, separator: str) -> bytes | None:
     """Return the text with a separator of one byte, or None if it may mean something else to Arrow.
 
-    Arrow would take more than digits for numbers (spaces, hexadecimal, `inf`), and a bare CR for a line end.
+    Arrow would take more than digits for numbers: spaces, hexadecimal, `inf`.
     """
     if not text or text.translate(None, b"0123456789.-\r\n" + separator.encode()):
-        return None
-    if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
         return None
     return text if len(separator) == 1 else text.replace(separator.encode(), b",")
 

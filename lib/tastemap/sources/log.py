@@ -25,7 +25,7 @@ class RatingLog:
     records: DataFrame
     """Records as Spark reads them: what they are is the business of `parse`."""
     parse: ArrowFunction | None
-    """Runs on executors, from batches of `records` to such of `schemas.PARSED`; None when records are that."""
+    """Runs on executors, from batches of `records` to `schemas.PARSED`; None when records are that."""
     movies: DataFrame | None
     """The movies, one row each, as `schemas.MOVIES`; None when no file of them is known."""
     scale: tuple[float, float]

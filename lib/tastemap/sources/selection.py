@@ -147,7 +147,7 @@ def _nothing(
 ) -> str:
     """Say why no file is taken for ratings."""
     if not files:
-        return "--ratings leads to no files; give files, or directories that hold some"
+        return "--ratings leads to no files, or only to empty ones; give files of ratings"
     if not unknown:
         return f"--ratings leads to no ratings: {files[0].path} is empty" + (
             f", and so are {len(files) - 1} more" if len(files) > 1 else ""

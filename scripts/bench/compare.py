@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Run the contenders in turn on one log and compare time and memory of their whole process trees.
+
+    compare.py --ratings DIR --output results.json [--contenders ours,single-randomized,...] [--runs 3]
+
+Every round runs each contender once, so that a machine whose speed drifts treats them alike; medians are
+shown. JSON goes to --output, a Markdown table to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import measure
+import psutil
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+COMPONENTS, CLUSTERS, ITERATIONS = 50, 12, 20
+
+
+def contenders(ratings: str, scratch: Path) -> dict[str, list[str]]:
+    """Command of each contender; 50 components, 12 clusters and 20 iterations for everyone."""
+    python, submit = sys.executable, str(Path(sys.executable).parent / "spark-submit")
+    ours = [
+        submit,
+        str(ROOT / "jobs/cluster_users.py"),
+        *("--ratings", ratings, "--output", str(scratch / "ours")),
+        *("--n-components", str(COMPONENTS), "--n-clusters", str(CLUSTERS)),
+        *("--max-iterations", str(ITERATIONS)),
+    ]
+    single = [
+        python,
+        str(HERE / "single_machine.py"),
+        "--ratings",
+        ratings,
+        "--output",
+        str(scratch / "single"),
+    ]
+    stock = [submit, str(HERE / "stock_spark.py"), "--ratings", ratings, "--n-columns"]
+    notebook = [python, str(HERE / "notebook_way.py"), "--ratings", ratings]
+    return {
+        "ours": ours,
+        **{f"single-{solver}": [*single, "--solver", solver] for solver in ("arpack", "randomized")},
+        **{f"stock-{n}": [*stock, str(n)] for n in (1000, 2000, 5000, 17770)},
+        "notebook": notebook,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ratings", required=True)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--contenders", default="ours,single-arpack,single-randomized")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds a run may take")
+    parser.add_argument("--max-gib", type=float, default=0.85 * psutil.virtual_memory().total / 2**30)
+    options = parser.parse_args(argv)
+    names = options.contenders.split(",")
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory(prefix="tastemap-bench-") as folder:
+        scratch = Path(folder)
+        for number in range(options.runs):
+            for name in names:
+                command = contenders(options.ratings, scratch)[name]
+                print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
+                found = measure.run(command, timeout=options.timeout, max_bytes=options.max_gib * 2**30)
+                runs[name].append(describe(found, scratch / "ours" if name == "ours" else None))
+                for leftover in scratch.iterdir():
+                    shutil.rmtree(leftover)
+    result = {
+        "machine": {
+            "cores": os.cpu_count(),
+            "memory": psutil.virtual_memory().total,
+            "python": platform.python_version(),
+        },
+        "ratings": Path(options.ratings).name,
+        "runs": runs,
+    }
+    options.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(table(runs))
+    return 0
+
+
+def describe(found: measure.Measured, output: Path | None) -> dict[str, Any]:
+    """A run for the record: its figures, and what the contender says of itself."""
+    described: dict[str, Any] = {
+        "seconds": round(found.seconds, 2),
+        "cpu_seconds": round(found.cpu_seconds, 2),
+        "peak_bytes": found.peak_bytes,
+        "exit_code": found.exit_code,
+    }
+    if output is not None and (output / "run.json").exists():
+        manifest = json.loads((output / "run.json").read_text())
+        described["stages"] = {stage["name"]: stage["seconds"] for stage in manifest["stages"]}
+        described["metrics"] = manifest["metrics"]
+    elif found.exit_code == 0:
+        described["says"] = json.loads(found.output[found.output.index("{") :])
+    else:
+        described["last_lines"] = found.output.strip().splitlines()[-5:]
+    return described
+
+
+def table(runs: dict[str, list[dict[str, Any]]]) -> str:
+    """Medians as Markdown."""
+    lines = ["| contender | seconds | CPU seconds | peak memory, GiB | ended |", "|---|---|---|---|---|"]
+    for name, found in runs.items():
+        seconds, cpu, peak = (
+            statistics.median(one[key] for one in found) for key in ("seconds", "cpu_seconds", "peak_bytes")
+        )
+        codes = {one["exit_code"] for one in found}
+        ended = "finished" if codes == {0} else "stopped: time or memory" if None in codes else "failed"
+        lines.append(f"| {name} | {seconds:.1f} | {cpu:.1f} | {peak / 2**30:.2f} | {ended} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Wall time, CPU time and peak memory of a command and everything it starts."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+INTERVAL = 0.25  # seconds between two looks at the process tree
+
+
+@dataclass
+class Measured:
+    """What a run took."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    """Largest sum of proportional set sizes (PSS) over the process tree: shared pages count once."""
+    exit_code: int | None = None
+    """None where it was stopped for time or memory."""
+    output: str = ""
+    _cpu: dict[int, float] = field(default_factory=dict, repr=False)
+
+
+def run(command: list[str], *, timeout: float, max_bytes: float, cwd: Path | None = None) -> Measured:
+    """Run a command to its end, or until it exceeds its time or memory, and measure its process tree."""
+    measured = Measured()
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    stopped = threading.Event()
+
+    def watch() -> None:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            _sample(tree, measured)
+            if time.perf_counter() - start > timeout or measured.peak_bytes > max_bytes:
+                stopped.set()
+                for one in [*tree.children(recursive=True), tree]:
+                    one.kill()
+                return
+            time.sleep(INTERVAL)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    measured.output = process.communicate()[0]
+    measured.seconds = time.perf_counter() - start
+    watcher.join()
+    measured.cpu_seconds = sum(measured._cpu.values())
+    measured.exit_code = None if stopped.is_set() else process.returncode
+    return measured
+
+
+def _sample(tree: psutil.Process, measured: Measured) -> None:
+    pss = 0
+    try:
+        processes = [tree, *tree.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for one in processes:
+        try:
+            pss += one.memory_full_info().pss
+            times = one.cpu_times()
+            measured._cpu[one.pid] = times.user + times.system
+        except psutil.NoSuchProcess:
+            continue
+    measured.peak_bytes = max(measured.peak_bytes, pss)

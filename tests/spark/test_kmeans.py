@@ -1,0 +1,164 @@
+"""KMeans against scikit-learn on the same scores, and taste groups found again, from ratings to clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from pyspark.ml import PipelineModel
+from pyspark.ml.linalg import Vectors
+from pyspark.sql import DataFrame, SparkSession
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+import make_ratings
+from logs import rating_log
+from tastemap import cleaning, pivot, schemas, segmentation, weighting
+from tastemap.clustering import kmeans
+from tastemap.clustering.centres import Centres, CentresModel
+from tastemap.clustering.kmeans import Clustering
+from tastemap.config import from_options
+from tastemap.decomposition.principal import decompose
+from tastemap.segmentation import Projection, Segmentation
+
+Array = npt.NDArray[np.float64]
+
+
+def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> DataFrame:
+    vectors = [(Vectors.dense(row),) for row in rows]
+    return spark.createDataFrame(vectors, schemas.SCORES).repartition(n_partitions)
+
+
+def fit(scores: DataFrame, k: int, seed: int = 7) -> Clustering:
+    return kmeans.fit(scores, "scores", k, max_iterations=40, seed=seed)
+
+
+def blobs(sizes: tuple[int, ...], *, distance: float, m: int = 5, seed: int = 0) -> Array:
+    rng = np.random.default_rng(seed)
+    middles = distance * rng.normal(size=(len(sizes), m))
+    return np.vstack([middle + rng.normal(size=(n, m)) for n, middle in zip(sizes, middles, strict=True)])
+
+
+def like_real_scores(n: int = 3000, m: int = 16) -> Array:
+    """Rows of length 1 in a few directions that overlap, with variances that fall off slowly."""
+    rng = np.random.default_rng(3)
+    tastes = rng.normal(size=(6, m))[rng.integers(0, 6, n)] + 1.5 * rng.normal(size=(n, m))
+    return tastes / np.linalg.norm(tastes, axis=1, keepdims=True) * np.arange(1, m + 1) ** -0.25
+
+
+def test_separated_blobs_as_scikit_learn_finds_them(spark: SparkSession) -> None:
+    rows = blobs((400, 300, 200, 150, 100, 50), distance=12)
+    found = min((fit(frame(spark, rows), 6, seed) for seed in (1, 2, 3)), key=lambda fitted: fitted.cost)
+    expected = KMeans(6, n_init=10, random_state=0).fit(rows)
+    assert found.cost == pytest.approx(expected.inertia_, rel=1e-6)
+    assert found.sizes.tolist() == [400, 300, 200, 150, 100, 50]
+    distances = cdist(found.centres.centres, expected.cluster_centers_)
+    np.testing.assert_allclose(distances.min(axis=1), 0, atol=1e-6)
+
+
+def test_overlapping_scores_as_well_as_scikit_learn(spark: SparkSession) -> None:
+    rows = like_real_scores()
+    scores = frame(spark, rows)
+    found = min(fit(scores, 8, seed).cost for seed in range(4))
+    expected = KMeans(8, n_init=4, random_state=0).fit(rows).inertia_
+    assert found <= 1.01 * expected
+
+
+def test_what_is_reported_is_true(spark: SparkSession) -> None:
+    rows = like_real_scores(800, 6)
+    found = fit(frame(spark, rows), 5)
+    distances = cdist(rows, found.centres.centres)
+    assert found.cost == pytest.approx((distances.min(axis=1) ** 2).sum(), rel=1e-9)
+    assert found.centres.spread == pytest.approx((distances.min(axis=1) ** 2).mean(), rel=1e-9)
+    assert found.sizes.tolist() == np.bincount(distances.argmin(axis=1), minlength=5).tolist()
+    assert found.sizes.tolist() == sorted(found.sizes, reverse=True)
+    assert 1 <= found.iterations <= 40
+    assert found.centres.assign(rows).clusters.tolist() == distances.argmin(axis=1).tolist()
+
+
+def test_numbers_of_clusters_do_not_depend_on_the_seed(spark: SparkSession) -> None:
+    rows = blobs((60, 100, 60, 60), distance=30, m=2)
+    scores = frame(spark, rows).persist()
+    try:
+        first, *others = [fit(scores, 4, seed) for seed in (1, 2, 3)]
+    finally:
+        scores.unpersist()
+    assert first.sizes.tolist() == [100, 60, 60, 60]
+    assert first.centres.centres[1:, 0].tolist() == sorted(first.centres.centres[1:, 0])
+    for other in others:
+        np.testing.assert_allclose(other.centres.centres, first.centres.centres, atol=1e-9)
+
+
+def test_the_same_seed_gives_the_same_clusters(spark: SparkSession) -> None:
+    scores = frame(spark, like_real_scores(500, 4))
+    first, second = fit(scores, 6, 5), fit(scores, 6, 5)
+    np.testing.assert_array_equal(first.centres.centres, second.centres.centres)
+
+
+def test_fewer_different_rows_than_clusters(spark: SparkSession) -> None:
+    rows = np.repeat([[0.0, 1.0], [2.0, 3.0], [5.0, 5.0]], [5, 7, 3], axis=0)
+    found = fit(frame(spark, rows), 6)
+    assert found.sizes.tolist() == [7, 5, 3]
+    np.testing.assert_allclose(found.centres.centres, [[2, 3], [0, 1], [5, 5]])
+    assert found.cost == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(found.centres.assign(rows).memberships, 1, atol=1e-9)
+
+
+def test_centres_as_a_stage_of_a_pipeline(spark: SparkSession, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows, middles = rng.normal(size=(40, 3)), rng.normal(size=(4, 3))
+    centres = Centres(middles, 0.7)
+    expected = centres.assign(rows)
+    data = [(i, Vectors.dense(row)) for i, row in enumerate(rows)]
+    dataset = spark.createDataFrame(data, ["id", "scores"]).repartition(3)
+    CentresModel(centres).write().save(str(tmp_path / "model"))
+    for model in (CentresModel(centres), CentresModel.load(str(tmp_path / "model"))):
+        assert model.centres.spread == 0.7
+        out = model.transform(dataset).orderBy("id").toPandas()
+        assert list(out.columns) == ["id", "scores", "cluster", "distance", "membership"]
+        np.testing.assert_array_equal(out["cluster"], expected.clusters)
+        np.testing.assert_allclose(out["distance"], expected.distances, rtol=1e-12)
+        np.testing.assert_allclose(out["membership"], expected.memberships, rtol=1e-12)
+
+
+def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Path) -> pd.DataFrame:
+    """Clusters of all users, by the library from log to assignments, checked against the saved model."""
+    config = from_options(min_user_ratings=5, n_components=12)
+    gathered = pivot.gather(rating_log(spark, log, 3))
+    movies = cleaning.frequent_movies(gathered, config.cleaning)
+    matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
+    matrix.frame.persist()
+    try:
+        weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
+        found = decompose(matrix.loading(weights.loading(matrix.load)), config.decomposition.n_components)
+        projection = Projection.of(weights, found)
+        clustering = fit(segmentation.scores(matrix, projection), n_clusters)
+        segments = Segmentation(projection, clustering.centres)
+        assignments = segmentation.assignments(matrix, segments)
+        assert assignments.schema == schemas.ASSIGNMENTS
+        table = assignments.toPandas().set_index("user_id").sort_index()
+        model = segmentation.pipeline_model(weights, found, clustering.centres)
+        model.write().save(str(folder / "model"))
+        again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix))
+        scored = again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")
+    finally:
+        matrix.frame.unpersist()
+    assert table["cluster"].value_counts().sort_index().tolist() == clustering.sizes.tolist()
+    n_ratings = log.groupby("user_id").size()
+    assert (table["n_ratings"] <= n_ratings.reindex(table.index)).all()
+    pd.testing.assert_frame_equal(scored.sort_index(), table.drop(columns="n_ratings"), rtol=1e-9)
+    return table
+
+
+def test_planted_taste_groups_are_found_again(spark: SparkSession, tmp_path: Path) -> None:
+    size = ("--users", "400", "--movies", "400", "--ratings", "20000", "--groups", "4")
+    make_ratings.main(["--format", "parquet", *size, "--seed", "11", "--output", str(tmp_path / "log")])
+    log = pd.read_parquet(tmp_path / "log/ratings.parquet")
+    groups = pd.read_parquet(tmp_path / "log/groups.parquet").set_index("user_id")["group"]
+    table = segment(spark, log, 4, tmp_path)
+    assert len(table) > 350
+    assert adjusted_rand_score(groups.reindex(table.index), table["cluster"]) >= 0.95

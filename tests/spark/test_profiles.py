@@ -1,0 +1,138 @@
+"""Profiles from one pass over blocks on Spark, and their tables in Parquet."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from logs import random_log, to_block
+from tastemap import pipeline, profiles, schemas
+from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER
+from tastemap.blocks import BlockMatrix, decode, encode
+from tastemap.catalogue import Catalogue, movie_index
+from tastemap.cleaning import Movies
+from tastemap.clustering.centres import Centres
+from tastemap.decomposition.principal import Decomposition
+from tastemap.profiles import Aggregates
+from tastemap.runs import Run
+from tastemap.segmentation import Projection, Segmentation, assignments
+from tastemap.weighting import Weighting
+
+K, M = 3, 2
+LOG = random_log(90, 30, 1200, seed=8)
+MOVIE_IDS = np.unique(LOG["movie_id"]).astype(np.int32)
+D = len(MOVIE_IDS)
+COMPONENTS = np.linalg.qr(np.random.default_rng(1).normal(size=(D, M)))[0]
+TABLE = LOG.pivot(index="user_id", columns="movie_id", values="rating").fillna(0)
+CENTRES = TABLE.to_numpy()[[3, 40, 70]] @ COMPONENTS
+SEGMENTS = Segmentation(
+    Projection(Weighting("stars", False, 0.0, np.zeros(D), 0.0), COMPONENTS, np.zeros(M)),
+    Centres(CENTRES, 2.0),
+)
+BARS = profiles.rating_bars((0.5, 5.0))
+
+
+def matrix(spark: SparkSession, n_partitions: int, n_blocks: int = 9) -> BlockMatrix:
+    """The log's users in blocks, block after block over the partitions; some may have none."""
+    share = LOG["user_id"].rank(method="dense").astype(int) % n_blocks
+    blocks = [to_block(LOG[share == number], MOVIE_IDS) for number in range(n_blocks)]
+    rows = [tuple(cell[0].as_py() for cell in encode(block).columns) for block in blocks]
+    frame = spark.createDataFrame(spark.sparkContext.parallelize(rows, n_partitions), schemas.BLOCKS)
+    return BlockMatrix(frame, n_partitions, D, partial(decode, n_columns=D, dtype=np.float32))
+
+
+def expected_clusters() -> pd.Series:
+    distances = np.linalg.norm((TABLE.to_numpy() @ COMPONENTS)[:, None] - CENTRES, axis=2)
+    return pd.Series(distances.argmin(axis=1), index=TABLE.index)
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3, 7, MAX_PARTIALS_ON_DRIVER + 1])
+def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_partitions: int) -> None:
+    found = profiles.aggregate(matrix(spark, n_partitions), SEGMENTS, BARS)
+    rated = LOG.assign(cluster=LOG["user_id"].map(expected_clusters()), rating=LOG["rating"].astype(float))
+    cells = rated.pivot_table(index="cluster", columns="movie_id", values="rating", aggfunc=["size", "sum"])
+    np.testing.assert_array_equal(found.n_ratings, cells["size"].fillna(0))
+    np.testing.assert_array_equal(found.rating_sums, cells["sum"].fillna(0))
+    np.testing.assert_array_equal(found.n_users, np.bincount(expected_clusters()))
+    bars = pd.crosstab(rated["cluster"], rated["rating"]).reindex(columns=BARS, fill_value=0)
+    np.testing.assert_array_equal(found.histogram, bars)
+
+
+def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
+    found = profiles.aggregate(matrix(spark, 3), SEGMENTS, BARS)
+    users = assignments(matrix(spark, 2), SEGMENTS).toPandas()
+    pd.testing.assert_series_equal(
+        users.set_index("user_id")["cluster"].sort_index(),
+        expected_clusters(),
+        check_names=False,
+        check_dtype=False,
+    )
+    sums = users.groupby("cluster")[["distance", "membership"]].sum()
+    np.testing.assert_allclose(found.distance_sums, sums["distance"], rtol=1e-12)
+    np.testing.assert_allclose(found.membership_sums, sums["membership"], rtol=1e-12)
+    n_ratings = LOG.groupby("user_id").size()
+    assert users.set_index("user_id")["n_ratings"].to_dict() == n_ratings.to_dict()
+
+
+def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
+    rng = np.random.default_rng(0)
+    users = pd.DataFrame(
+        {"cluster": rng.integers(0, 3, 500), "n_ratings": (rng.pareto(1, 500) * 20).astype(int)}
+    )
+    found = pipeline.activity(spark.createDataFrame(users).repartition(3)).set_index("cluster")["activity"]
+    assert sorted(found.index) == [0, 1, 2]
+    for cluster, some in users.groupby("cluster")["n_ratings"]:
+        quantiles = np.quantile(some, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
+        names = ("min", "q25", "median", "q75", "max")
+        assert found[cluster] == dict(zip(names, quantiles.tolist(), strict=True))
+
+
+def tables() -> dict[str, tuple[pd.DataFrame, object]]:
+    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, BARS))
+    titles = np.array([f"Ü {i}" if i % 4 else None for i in range(D)], dtype=object)
+    known = Catalogue(MOVIE_IDS, titles, tuple(("War",) if i % 2 else () for i in range(D)))
+    unknown = Catalogue(MOVIE_IDS, titles, ((),) * D)
+    variance = np.array([2.0, 1.0])
+    fitted = Decomposition(COMPONENTS, np.zeros(D), variance, variance / 9, 8.0, 90, 4, 0.1, True)
+    activity = dict.fromkeys(("min", "q25", "median", "q75", "max"), 4)
+    sums = Movies(
+        MOVIE_IDS, found.n_ratings.sum(axis=0).astype(np.int64), found.rating_sums.sum(axis=0), D, 1
+    )
+    return {
+        "profiles": (profiles.profiles(found, BARS).assign(activity=[activity] * K), schemas.PROFILES),
+        "cluster_movies": (profiles.cluster_movies(found, known, 25.0), schemas.CLUSTER_MOVIES),
+        "cluster_genres": (profiles.cluster_genres(found, known), schemas.CLUSTER_GENRES),
+        "no_genres": (profiles.cluster_genres(found, unknown), schemas.CLUSTER_GENRES),
+        "components": (profiles.components(fitted, known), schemas.COMPONENTS),
+        "movie_index": (movie_index(known, sums), schemas.MOVIE_INDEX),
+    }
+
+
+def plain(value: object) -> object:
+    """Rows, arrays and NumPy numbers as Python's own."""
+    if hasattr(value, "asDict"):
+        value = value.asDict()
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@pytest.mark.parametrize("name", list(tables()))
+def test_tables_survive_parquet(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    table, schema = tables()[name]
+    with Run(spark, str(tmp_path / "out"), overwrite=False) as run:
+        run.write_small(name, table, schema)
+        back = run.read(name)
+        assert [(f.name, f.dataType.simpleString()) for f in back.schema] == [
+            (f.name, f.dataType.simpleString()) for f in schema
+        ]
+        assert back.rdd.getNumPartitions() <= 1
+        rows = [plain(row) for row in back.collect()]
+    assert rows == [plain(row) for row in table[schema.names].to_dict("records")]

@@ -1,0 +1,88 @@
+"""The session of a job: its settings, the package on executors, and that nothing is left behind.
+
+In a process of its own: the session of the other tests would be taken, and stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tastemap import session
+
+LIBRARY = Path(session.__file__).resolve().parents[1]
+
+PROGRAM = """
+import json, os, sys, tempfile
+sys.path.insert(0, LIBRARY)
+from tastemap.session import session
+
+
+def where(batches):
+    import sys
+    import pyarrow as pa
+    import tastemap.schemas
+    for batch in batches:
+        found = [tastemap.schemas.__file__, sys.executable]
+        yield pa.record_batch([pa.array(found)], names=["found"])
+
+
+try:
+    with session("a job by name") as spark:
+        spark.sparkContext.setLogLevel("OFF")
+        package, python = (row.found for row in spark.range(1).mapInArrow(where, "found string").collect())
+        names = ("spark.sql.session.timeZone", "spark.sql.execution.arrow.pyspark.enabled")
+        told = dict(
+            package=package,
+            python=python,
+            name=spark.sparkContext.appName,
+            settings=[spark.conf.get(name) for name in names],
+            progress=spark.sparkContext.getConf().get("spark.ui.showConsoleProgress"),
+            folders=[name for name in os.listdir(tempfile.gettempdir()) if name.startswith("tastemap-")],
+        )
+        raise LookupError("the job fails")
+except LookupError as error:
+    told["error"] = str(error)
+told["stopped"] = spark.sparkContext._jsc is None
+told["left"] = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("tastemap-")]
+print(json.dumps(told))
+"""
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """Ours, without what would tell executors of this library or this Python."""
+    taken = ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYSPARK_GATEWAY_PORT")
+    given = {name: value for name, value in os.environ.items() if name not in taken}
+    # No web page, and no port that others could reach.
+    quiet = ("spark.ui.enabled=false", "spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1")
+    options = [text for each in (*quiet, f"spark.local.dir={scratch}") for text in ("--conf", each)]
+    return {**given, "TMPDIR": str(scratch), "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"])}
+
+
+@pytest.mark.slow
+def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
+    program = f"LIBRARY = {str(LIBRARY)!r}\n{PROGRAM}"
+    (tmp_path / "scratch").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(tmp_path / "scratch"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["name"] == "a job by name"
+    assert told["settings"] == ["UTC", "true"] and told["progress"] == "false"
+    assert told["python"] == sys.executable
+    # Executors got the package: what is installed or on this path is not theirs on a cluster.
+    assert told["package"].endswith("/tastemap.zip/tastemap/schemas.py")
+    # Whatever happens in it, the session ends.
+    assert told["error"] == "the job fails" and told["stopped"]
+    assert len(told["folders"]) == 1 and told["left"] == []
