@@ -31,6 +31,7 @@ PARSED = pa.schema(
         ("reason", pa.string()),
     ]
 )
+RECEIVED = to_arrow_schema(schemas.PIECES)
 ANY_MOVIE = 2**31 - 1
 
 
@@ -61,10 +62,13 @@ def gathered(
     sent: dict[int, list[pa.RecordBatch]] = {int(target): [] for target in targets}
     for batches in tasks:
         for pieces in _pack(targets)(iter(batches)):
-            received = pieces.cast(to_arrow_schema(schemas.PIECES))  # as it comes back from Spark
+            received = pieces.cast(RECEIVED)  # as it comes back from Spark
             for row, target in enumerate(received["target"].to_pylist()):
                 sent[target].append(received.slice(row, 1))
-    rows = {target: list(_gather_partition(iter(pieces))) for target, pieces in sent.items()}
+    whole = {
+        target: pa.Table.from_batches(pieces, RECEIVED).combine_chunks() for target, pieces in sent.items()
+    }
+    rows = {target: list(_gather_partition(iter(table.to_batches()))) for target, table in whole.items()}
     for batches in rows.values():
         assert all(batch.schema == batches[0].schema for batch in batches)  # or Arrow refuses to send them
     return rows

@@ -50,7 +50,7 @@ MOVIES = pd.DataFrame(
     [
         (0, 3, "Third", 3),
         (0, 4, "Fourth", 4),
-        (0, 1, "A Title That Goes On And On Until Nobody Reads It Any More", 1),
+        (0, 9, "A Title That Goes On And On Until Nobody Reads It Any More", 1),
         (0, 2, "Ganz-ohne-ein-einziges-Leerzeichen-geschriebener-Titel", 2),
         (1, 77, None, 1),
     ],
