@@ -6,6 +6,8 @@
 VENV := .venv
 VENV35 := .venv-spark35
 DATA := data
+# Two test processes, each with a Spark of its own: much of a test on Spark is waiting.
+PARALLEL := -n 2 --dist loadfile
 
 # What the caller has set for another Spark or Python must not reach this one.
 unexport SPARK_HOME SPARK_CONF_DIR SPARK_ENV_LOADED SPARK_DIST_CLASSPATH
@@ -63,13 +65,13 @@ $(DATA)/generated: | $(VENV)/.installed
 	@mv $@.partial $@
 
 test: $(VENV)/.installed ## Run all tests
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.installed ## Run the tests that take less than a minute together
 	$(VENV)/bin/python -m pytest -m "not slow and not e2e" tests/unit tests/spark
 
 test-spark35: $(VENV35)/.installed ## Run the end-to-end tests on Spark 3.5, in an environment of its own
-	$(VENV35)/bin/python -m pytest -m e2e
+	$(VENV35)/bin/python -m pytest $(PARALLEL) -m e2e tests/jobs tests/cluster
 
 lint: $(VENV)/.installed ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -24,7 +24,9 @@ setup(
     extras_require={
         # Spark 3.5 imports distutils, which Python has dropped in 3.12 and setuptools carries on.
         "spark": ["pyspark>=3.5,<4.4", "setuptools; python_version >= '3.12'"],
-        "test": ["chispa", "hypothesis", "pytest", "scikit-learn"],
+        "test": ["chispa", "hypothesis", "pytest", "pytest-xdist", "scikit-learn"],
+        # What the benchmarks compare with and measure by.
+        "bench": ["polars", "psutil", "scikit-learn"],
         "dev": ["mypy", "pandas-stubs", "pre-commit", "ruff", "scipy-stubs"],
     },
     classifiers=[

@@ -46,10 +46,12 @@ SPARK_SETTINGS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all of tests/jobs as end to end."""
+    """Mark by folder what takes long: real jobs are end to end, and most tests on Spark are slow."""
     for item in items:
         if item.path.is_relative_to(ROOT / "tests/jobs"):
             item.add_marker(pytest.mark.e2e)
+        if item.path.is_relative_to(ROOT / "tests/spark") and not item.get_closest_marker("smoke"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,8 @@ def rating_log(
         movies=movies,
         scale=scale,
         n_bytes=0,
-        n_ratings_estimate=len(whole),
+        # As of a log large enough for a partition on each core: several partitions are what can go wrong.
+        n_ratings_estimate=max(len(whole), 60_000),
         files=(),
         skipped=(),
     )

@@ -76,6 +76,7 @@ class ClusteringConfig:
 
     n_clusters: int = option(8, "clusters to find", minimum=2)
     max_iterations: int = option(40, "iterations of KMeans at most", minimum=1)
+    restarts: int = option(4, "starts of KMeans; the one of the lowest cost counts", minimum=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,11 @@ def first_line(error: Exception) -> str:
     else:
         text = str(error)
     return text.strip().split("\n")[0].strip() or type(error).__name__
+
+
+def escaped(path: str) -> str:
+    """Write a path so that Spark's readers take it for no pattern."""
+    return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
 
 
 class FileSystem:

@@ -93,6 +93,7 @@ def cluster_users(
                     "scores",
                     config.clustering.n_clusters,
                     max_iterations=config.clustering.max_iterations,
+                    restarts=config.clustering.restarts,
                     seed=config.run.seed,
                 )
                 stage.rows = len(clustering.sizes)

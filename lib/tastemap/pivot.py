@@ -26,6 +26,8 @@ from tastemap.sources.log import RatingLog
 
 RATINGS_PER_PARTITION = 4_000_000
 """Ratings a partition should hold: about 30 MB as a block, 250 MB while it is being sorted."""
+MIN_RATINGS_PER_PARTITION = 10_000
+"""A task costs more than passing over so few."""
 RATINGS_PER_PIECE = 4_000_000
 """Ratings a task packs at a time, over all targets."""
 REJECTS_PER_PIECE = 10_000
@@ -49,8 +51,7 @@ def gather(log: RatingLog) -> BlockMatrix:
     stays; of those the highest, so that neither order nor partitioning of the log matters.
     """
     spark = log.records.sparkSession
-    wanted = math.ceil(log.n_ratings_estimate / RATINGS_PER_PARTITION)
-    n_partitions = max(2 * spark.sparkContext.defaultParallelism, wanted)
+    n_partitions = _n_partitions(log.n_ratings_estimate, spark.sparkContext.defaultParallelism)
     keys = _partition_keys(spark, n_partitions)
     pieces = log.map_in_arrow(_pack(np.array(keys, dtype=np.int32)), schemas.PIECES)
     frame = pieces.repartition(n_partitions, "target").mapInArrow(_gather_partition, schemas.GATHERED)
@@ -111,6 +112,15 @@ def _load_ratings(n_columns: int) -> Callable[[pa.RecordBatch], Iterator[Block]]
         return decode(batch, n_columns, np.float32)
 
     return load
+
+
+def _n_partitions(n_ratings: int, parallelism: int) -> int:
+    """One task a core, more where a partition would get too large, fewer where it would hold next to nothing.
+
+    A multiple of the cores, for all are waited for in every pass.
+    """
+    waves = math.ceil(n_ratings / (RATINGS_PER_PARTITION * parallelism))
+    return max(1, min(waves * parallelism, math.ceil(n_ratings / MIN_RATINGS_PER_PARTITION)))
 
 
 def _partition_keys(spark: SparkSession, n_partitions: int) -> list[int]:

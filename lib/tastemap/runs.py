@@ -20,8 +20,7 @@ from pyspark.sql.types import StructType
 
 from tastemap import __version__
 from tastemap.errors import UserError
-from tastemap.filesystem import FileSystem
-from tastemap.sources.files import escaped
+from tastemap.filesystem import FileSystem, escaped
 
 log = logging.getLogger(__name__)
 

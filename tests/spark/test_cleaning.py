@@ -81,6 +81,7 @@ def test_a_log_without_records(rejects: DataFrame) -> None:
         cleaning.check_rejects(0, 0, rejects, 1.0)
 
 
+@pytest.mark.smoke
 def test_counts_and_rejects_of_what_was_gathered(spark: SparkSession) -> None:
     log = rating_frame([(1, 1, 3.0, 1), (1, 1, 4.0, 2), (2, 1, 4.0, None), (2, 3, 1.0, 5)])
     gathered = pivot.gather(rating_log(spark, log, 2, rejects=REJECTS)).frame

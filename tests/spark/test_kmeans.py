@@ -33,8 +33,8 @@ def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> DataFrame:
     return spark.createDataFrame(vectors, schemas.SCORES).repartition(n_partitions)
 
 
-def fit(scores: DataFrame, k: int, seed: int = 7) -> Clustering:
-    return kmeans.fit(scores, "scores", k, max_iterations=40, seed=seed)
+def fit(scores: DataFrame, k: int, seed: int = 7, restarts: int = 1) -> Clustering:
+    return kmeans.fit(scores, "scores", k, max_iterations=40, restarts=restarts, seed=seed)
 
 
 def blobs(sizes: tuple[int, ...], *, distance: float, m: int = 5, seed: int = 0) -> Array:
@@ -93,6 +93,7 @@ def test_numbers_of_clusters_do_not_depend_on_the_seed(spark: SparkSession) -> N
         np.testing.assert_allclose(other.centres.centres, first.centres.centres, atol=1e-9)
 
 
+@pytest.mark.smoke
 def test_the_same_seed_gives_the_same_clusters(spark: SparkSession) -> None:
     scores = frame(spark, like_real_scores(500, 4))
     first, second = fit(scores, 6, 5), fit(scores, 6, 5)
@@ -136,7 +137,8 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
         weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         found = decompose(matrix.loading(weights.loading(matrix.load)), config.decomposition.n_components)
         projection = Projection.of(weights, found)
-        clustering = fit(segmentation.scores(matrix, projection), n_clusters)
+        scores = segmentation.scores(matrix, projection)
+        clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
         segments = Segmentation(projection, clustering.centres)
         assignments = segmentation.assignments(matrix, segments)
         assert assignments.schema == schemas.ASSIGNMENTS
@@ -162,3 +164,12 @@ def test_planted_taste_groups_are_found_again(spark: SparkSession, tmp_path: Pat
     table = segment(spark, log, 4, tmp_path)
     assert len(table) > 350
     assert adjusted_rand_score(groups.reindex(table.index), table["cluster"]) >= 0.95
+
+
+def test_the_best_of_several_starts_is_taken(spark: SparkSession) -> None:
+    scores = frame(spark, np.random.default_rng(5).standard_normal((150, 4)))
+    costs = [fit(scores, 6, seed=seed).cost for seed in (3, 4, 5)]
+    assert len(set(costs)) > 1, "starts that all end alike show nothing"
+    best = fit(scores, 6, seed=3, restarts=3)
+    assert best.cost == pytest.approx(min(costs), rel=1e-12)
+    assert not spark.sparkContext._jsc.getPersistentRDDs().size()

@@ -15,7 +15,7 @@ from strategies import MOVIE_IDS, USER_IDS, rating_frame
 from tastemap import cleaning, pivot, schemas
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.cleaning import Counts
-from tastemap.pivot import _partition_keys
+from tastemap.pivot import _n_partitions, _partition_keys
 from tastemap.sources.log import RatingLog
 
 LOG = random_log(80, 60, 1500, seed=1, duplicates=0.2)
@@ -32,6 +32,7 @@ def blocks_of(matrix: BlockMatrix) -> list[Block]:
 
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7])
+@pytest.mark.smoke
 def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> None:
     remains = frequent(latest(LOG), 5, 4)
     movie_ids = np.unique(remains["movie_id"]).astype(np.int32)
@@ -150,15 +151,20 @@ def test_every_key_lands_in_a_partition_of_its_own(spark: SparkSession, n: int) 
 def test_every_partition_gets_its_share(spark: SparkSession) -> None:
     users = np.arange(6_000) * 1024  # ids that plain hashing by remainder would heap up
     log = rating_frame([(user, 1, 3.0, None) for user in users])
-    gathered = pivot.gather(rating_log(spark, log, 1))
+    # More than one task a core can hold: another round of tasks.
+    large = RatingLog(**{**vars(rating_log(spark, log, 1)), "n_ratings_estimate": 12_000_001})
+    gathered = pivot.gather(large)
     assert gathered.n_partitions == gathered.frame.rdd.getNumPartitions() == 6
     shares = gathered.frame.select(F.spark_partition_id(), F.length("ids") / 8).collect()
     assert sorted(partition for partition, _ in shares) == list(range(6))
     assert all(850 <= n <= 1150 for _, n in shares)
 
 
-def test_more_ratings_make_more_partitions(spark: SparkSession) -> None:
-    log = rating_log(spark, LOG[:10], 1)
-    large = RatingLog(**{**vars(log), "n_ratings_estimate": 40_000_001})
-    gathered = pivot.gather(large)
-    assert gathered.n_partitions == gathered.frame.rdd.getNumPartitions() == 11
+@pytest.mark.parametrize(
+    ("n_ratings", "cores", "expected"),
+    [(0, 8, 1), (9_999, 8, 1), (25_000, 8, 3), (10**6, 8, 8), (32_000_000, 8, 8), (32_000_001, 8, 16)],
+)
+def test_partitions_are_few_for_few_ratings_and_else_a_multiple_of_the_cores(
+    n_ratings: int, cores: int, expected: int
+) -> None:
+    assert _n_partitions(n_ratings, cores) == expected

@@ -39,6 +39,7 @@ def mark(output: Path) -> int:
     return found
 
 
+@pytest.mark.smoke
 def test_tables_models_and_manifest_are_put_in_place(spark: SparkSession, tmp_path: Path) -> None:
     output = tmp_path / "deep/er/out"
     with Run(spark, str(output), overwrite=False) as run:

@@ -34,6 +34,7 @@ def test_a_directory_with_all_below_it_but_not_what_is_hidden(spark: SparkSessio
     assert {file.root for file in found} == {f"file:{tmp_path}"}
 
 
+@pytest.mark.smoke
 def test_paths_patterns_and_uris_without_counting_a_file_twice(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def test_what_is_there(files: FileSystem, tmp_path: Path) -> None:
     assert files.matches(f"{tmp_path}/none*/x", 9) == (0, [])
 
 
+@pytest.mark.smoke
 def test_text_is_written_and_replaced(files: FileSystem, tmp_path: Path) -> None:
     path = f"{tmp_path}/run.json"
     for text in ('{"name": "Amélie 東京"}\n', "second"):

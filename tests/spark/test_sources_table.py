@@ -41,6 +41,7 @@ NAMED = SourceConfig(
 )
 
 
+@pytest.mark.smoke
 def test_csv_with_names_of_ones_own(spark: SparkSession, tmp_path: Path) -> None:
     lines = [
         'stars;title;viewer;"film.id";seen at',

@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from tastemap.errors import UserError
-from tastemap.filesystem import FileSystem, first_line
+from tastemap.filesystem import FileSystem, escaped, first_line
 
 # From here on one listing of a directory is faster than one of every file: 17,770 files of their own take
 # Spark half a minute to look up, the directory that holds them a second.
@@ -239,8 +239,3 @@ def _root(path: str, roots: Mapping[str, str]) -> str:
     while above and above not in roots:
         above = above.rpartition("/")[0]
     return above or parent
-
-
-def escaped(path: str) -> str:
-    """Write a path so that Spark's readers take it for no pattern."""
-    return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
