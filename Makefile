@@ -6,8 +6,9 @@
 VENV := .venv
 VENV35 := .venv-spark35
 DATA := data
-# Two test processes, each with a Spark of its own: much of a test on Spark is waiting.
-PARALLEL := -n 2 --dist loadfile
+# Two test processes, each with a Spark of its own: much of a test on Spark is waiting. In order, for the jobs, which
+# take longest, come first.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the caller has set for another Spark or Python must not reach this one.
 unexport SPARK_HOME SPARK_CONF_DIR SPARK_ENV_LOADED SPARK_DIST_CLASSPATH

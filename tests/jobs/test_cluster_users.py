@@ -91,6 +91,8 @@ def test_manifest_tells_config_versions_stages_and_metrics(small_run: tuple[Path
 def test_terminal_tells_where_what_and_how_long_and_nothing_of_java(small_run: tuple[Path, str]) -> None:
     output, printed = small_run
     assert f"results: {output}" in printed
+    assert "reading ratings.csv, form movielens" in printed
+    assert "skipped tags.csv: not needed beside the published files" in printed
     assert "read and pivot" in printed and "principal components" in printed
     assert "at org.apache" not in printed and "Exception" not in printed
 

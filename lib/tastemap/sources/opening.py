@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +19,9 @@ from tastemap.sources.files import StoredFile, StoredFiles, find_files, for_read
 from tastemap.sources.log import ArrowFunction, RatingLog
 from tastemap.sources.selection import Selection, select_files
 
+log = logging.getLogger(__name__)
+
+_FEW = 4  # files that are named one by one
 # What compression makes of columns of digits: gzip about a third, bzip2 about a quarter.
 _EXPANSION = {"gz": 3.0, "bz2": 4.0}
 _KNOWN_MOVIES = (
@@ -63,6 +67,7 @@ def open_log(
         raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
     if n_ratings == 0:
         raise UserError(f"--ratings leads to no ratings: {chosen.ratings[0].path} is empty")
+    _tell(form, chosen, movies is not None)
     return RatingLog(
         form=form,
         records=records,
@@ -74,6 +79,19 @@ def open_log(
         files=tuple(file.path for file in chosen.ratings),
         skipped=chosen.skipped,
     )
+
+
+def _tell(form: str, chosen: Selection, has_movies: bool) -> None:
+    """Say what is read and what is not."""
+    names = [file.relative for file in chosen.ratings]
+    shown = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW:,} more" if len(names) > _FEW else "")
+    log.info("reading %s, form %s", shown, form)
+    for skipped in chosen.skipped[:_FEW]:
+        log.info("skipped %s", skipped)
+    if len(chosen.skipped) > _FEW:
+        log.info("skipped %d more files, all named in run.json", len(chosen.skipped) - _FEW)
+    if not has_movies:
+        log.info("no titles are known; give --movies the path of a list of movies to see them")
 
 
 def _look(spark: SparkSession, config: SourceConfig, file: StoredFile) -> Head:
