@@ -113,7 +113,8 @@ class PCA(Estimator["PCAModel"], _PCAParams, DefaultParamsReadable["PCA"], Defau
         Passes over the data after which it stops in any case, with a warning.
     solver : {"auto", "krylov", "spark"}
         "krylov" is `tastemap.decomposition.krylov`; "spark" the covariance matrix of stock Spark ML,
-        for narrow data only; "auto" is "krylov", which was faster at every width tried.
+        for narrow data only; "auto" is "krylov" at every width, so that a column more never changes the
+        method. On a few hundred columns and rows "spark" takes half as long (1.2 against 2.4 s at 638).
     blockSize : int
         Columns multiplied in a pass; 0 chooses from k.
     seed : int
