@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ class Measured:
     cpu_seconds: float = 0.0
     peak_bytes: int = 0
     """Largest sum of proportional set sizes (PSS) over the process tree: shared pages count once."""
+    peak_by_name: dict[str, int] = field(default_factory=dict)
+    """What of it which programs held."""
     exit_code: int | None = None
     """None where it was stopped for time or memory."""
     output: str = ""
@@ -56,16 +59,17 @@ def run(command: list[str], *, timeout: float, max_bytes: float, cwd: Path | Non
 
 
 def _sample(tree: psutil.Process, measured: Measured) -> None:
-    pss = 0
+    pss: Counter[str] = Counter()
     try:
         processes = [tree, *tree.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
     for one in processes:
         try:
-            pss += one.memory_full_info().pss
+            pss[one.name()] += one.memory_full_info().pss
             times = one.cpu_times()
             measured._cpu[one.pid] = times.user + times.system
         except psutil.NoSuchProcess:
             continue
-    measured.peak_bytes = max(measured.peak_bytes, pss)
+    if pss.total() > measured.peak_bytes:
+        measured.peak_bytes, measured.peak_by_name = pss.total(), dict(pss)
