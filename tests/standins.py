@@ -48,6 +48,15 @@ class LocalFrame:
     def mapInArrow(self, function: ArrowFunction, schema: object) -> LocalFrame:
         return LocalFrame([list(function(iter(batches))) for batches in self.partitions], self.cluster)
 
+    def select(self, *names: str) -> LocalFrame:
+        return LocalFrame([[b.select(names) for b in batches] for batches in self.partitions], self.cluster)
+
+    def coalesce(self, n_partitions: int) -> LocalFrame:
+        joined: list[list[pa.RecordBatch]] = [[] for _ in range(n_partitions)]
+        for number, batches in enumerate(self.partitions):
+            joined[number * n_partitions // len(self.partitions)] += batches
+        return LocalFrame(joined, self.cluster)
+
     def repartition(self, n_partitions: int, column: str) -> LocalFrame:
         self.cluster.shuffles += 1
         partitions: list[list[pa.RecordBatch]] = [[] for _ in range(n_partitions)]
@@ -66,5 +75,5 @@ def block_matrix(partitions: Sequence[Sequence[sparse.csr_matrix]]) -> BlockMatr
     """Spread the rows of a matrix, given as blocks in partitions, over a `LocalFrame`."""
     batches = [[encode(Block(np.arange(block.shape[0]), block)) for block in blocks] for blocks in partitions]
     d = next(block.shape[1] for blocks in partitions for block in blocks)
-    load = partial(decode, n_columns=d, dtype=np.float64)
-    return BlockMatrix(LocalFrame(batches), len(batches), d, load)  # type: ignore[arg-type]
+    load = partial(decode, n_columns=d)
+    return BlockMatrix(LocalFrame(batches), len(batches), load, d)  # type: ignore[arg-type]

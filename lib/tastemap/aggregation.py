@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from tastemap.executors import map_in_arrow
+
 Array = npt.NDArray[np.float64]
 Partial = Callable[[Iterator[pa.RecordBatch]], Sequence[Array]]
 
@@ -54,10 +56,10 @@ def sum_arrays(
         flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
         yield from _to_slices(flat)
 
-    partials = frame.mapInArrow(slices, _SCHEMA)
+    partials = map_in_arrow(frame, slices, _SCHEMA)
     if n_partitions > MAX_PARTIALS_ON_DRIVER:
         reducers = min(math.ceil(total / SLICE), frame.sparkSession.sparkContext.defaultParallelism)
-        partials = partials.repartition(reducers, "slice").mapInArrow(_add_slices, _SCHEMA)
+        partials = map_in_arrow(partials.repartition(reducers, "slice"), _add_slices, _SCHEMA)
     flat = np.zeros(total)
     for row in partials.collect():  # bounded: see above
         start = row["slice"] * SLICE

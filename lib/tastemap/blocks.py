@@ -1,25 +1,44 @@
 """CSR blocks: many rows of a sparse matrix in one DataFrame row of binary columns.
 
 Spark writes list columns element by element; a block crosses between the JVM and NumPy as a few
-memory copies. Everything that passes over the data many times passes over blocks.
+memory copies, and its arrays are compact: about three bytes a rating. Everything that passes over the
+data many times passes over blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame
+from pyspark.sql.types import StructType
 from scipy import sparse
 
-from tastemap import vectors
+from tastemap import compact, schemas, vectors
+from tastemap.aggregation import Array, sum_arrays
+from tastemap.executors import ArrowFunction, map_in_arrow
 
-ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
-"""What `mapInArrow` takes: the batches of a partition to batches of the result."""
+B = TypeVar("B")
+T = TypeVar("T")
+
+Load = Callable[[pa.RecordBatch], Iterator[B]]
+"""Blocks out of a batch of rows: decoding, and whatever is to be done to the values on the way."""
+BlockFunction = Callable[[Iterator[B]], Iterator[pa.RecordBatch]]
+BlockSums = Callable[[Iterator[B]], Sequence[Array]]
+
+STORAGE = StorageLevel.DISK_ONLY
+"""Where blocks are persisted: read from the system's page cache while there is memory, else from disk.
+Measured on a log of Netflix's size: a pass takes as long as from the heap, which then needs 1 GB less."""
+
+TASKS_PER_CORE = 2
+"""Tasks of a pass: each takes the blocks of many partitions and leaves one result. More than one a core, so
+that fast ones make up for slow ones; not one a partition, because starting one costs 20 to 60 ms."""
 
 
 @dataclass(frozen=True)
@@ -32,54 +51,85 @@ class Block:
     """Of shape (n, d)."""
 
 
-Load = Callable[[pa.RecordBatch], Iterator[Block]]
-"""Blocks out of a batch of rows: decoding, and whatever is to be done to the values on the way."""
+@dataclass(frozen=True)
+class BlockFrame(Generic[B]):
+    """Blocks of some kind, spread over executors."""
+
+    frame: DataFrame
+    """A row a block; whoever passes over it more than once persists it."""
+    n_partitions: int
+    """Partitions of the frame: known to whoever made it, dear to ask Spark for at every pass."""
+    load: Load[B]
+    """How a batch of the frame becomes blocks; runs on executors."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the frame that `load` needs."""
+        raise NotImplementedError
+
+    def map_blocks(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
+        """Rows out of blocks: `function` sees those of a task one after the other."""
+        return map_in_arrow(self._few_tasks()[0], partial(_load_blocks, self.load, function), schema)
+
+    def map_partitions(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
+        """The same with a task for each partition, for rows that are to be partitioned alike."""
+        return map_in_arrow(
+            self.frame.select(*self.columns), partial(_load_blocks, self.load, function), schema
+        )
+
+    def sum_over_blocks(self, function: BlockSums[B], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """Sum the float64 arrays, of the given shapes, that `function` makes of the blocks of a task."""
+        frame, n_tasks = self._few_tasks()
+        return sum_arrays(frame, n_tasks, partial(_load_blocks, self.load, function), shapes)
+
+    def _few_tasks(self) -> tuple[DataFrame, int]:
+        frame = self.frame.select(*self.columns)
+        n_tasks = TASKS_PER_CORE * frame.sparkSession.sparkContext.defaultParallelism
+        if n_tasks >= self.n_partitions:
+            return frame, self.n_partitions
+        return frame.coalesce(n_tasks), n_tasks
 
 
 @dataclass(frozen=True)
-class BlockMatrix:
-    """A sparse matrix whose rows are spread over executors as blocks."""
+class BlockMatrix(BlockFrame[Block]):
+    """A sparse matrix whose rows are spread over executors as blocks, in a frame of `schemas.BLOCKS`."""
 
-    frame: DataFrame
-    """Of `schemas.BLOCKS`; whoever passes over it more than once persists it."""
-    n_partitions: int
-    """Partitions of the frame: known to whoever made it, dear to ask Spark for at every pass."""
     n_columns: int
-    load: Load
-    """How a batch of the frame becomes blocks; runs on executors."""
 
-    def loading(self, load: Load) -> BlockMatrix:
+    @property
+    def columns(self) -> list[str]:
+        """What `load` needs."""
+        return ["ids", "indptr", "indices", "values"]
+
+    def loading(self, load: Load[Block]) -> BlockMatrix:
         """The same rows, their values loaded in another way."""
         return replace(self, load=load)
+
+
+def _load_blocks(load: Load[B], function: Callable[[Iterator[B]], T], batches: Iterator[pa.RecordBatch]) -> T:
+    return function(block for batch in batches for block in load(batch))
 
 
 def encode(block: Block) -> pa.RecordBatch:
     """One DataFrame row, of schema `schemas.BLOCKS`."""
     matrix = block.matrix
-    cells: list[npt.NDArray[Any]] = [
+    arrays: list[npt.NDArray[Any]] = [
         block.ids.astype(np.int64, copy=False),
         matrix.indptr.astype(np.int32, copy=False),
         matrix.indices.astype(np.int32, copy=False),
         matrix.data,
     ]
-    return pa.record_batch(
-        [pa.array([cell.tobytes()], pa.binary()) for cell in cells],
-        names=["ids", "indptr", "indices", "values"],
-    )
+    counts = (pa.array([matrix.shape[0]], pa.int64()), pa.array([matrix.nnz], pa.int64()))
+    return pa.record_batch([*map(compact.cell, arrays), *counts], names=schemas.BLOCKS.names)
 
 
-def decode(batch: pa.RecordBatch, n_columns: int, dtype: npt.DTypeLike) -> Iterator[Block]:
-    """The blocks of a batch of encoded rows: one copy of their bytes, which is not to be written to."""
+def decode(batch: pa.RecordBatch, n_columns: int) -> Iterator[Block]:
+    """The blocks of a batch of encoded rows; their arrays are not to be written to."""
     for row in range(batch.num_rows):
-        ids = _array(batch["ids"], row, np.int64)
-        indptr = _array(batch["indptr"], row, np.int32)
-        indices = _array(batch["indices"], row, np.int32)
-        values = _array(batch["values"], row, dtype)
+        ids, indptr, indices, values = (
+            compact.read(batch[name][row]).values() for name in ("ids", "indptr", "indices", "values")
+        )
         yield Block(ids, vectors.csr(values, indices, indptr, n_columns))
-
-
-def _array(column: pa.Array, row: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    return np.frombuffer(column[row].as_buffer(), dtype=dtype)
 
 
 def from_vectors(n_columns: int, max_values: int = 1 << 21) -> ArrowFunction:

@@ -9,6 +9,8 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructField, StructType
 
+from tastemap.executors import map_in_arrow
+
 
 def vector_column(dataset: DataFrame, name: str) -> DataFrame:
     """The one vector column a model works on.
@@ -58,4 +60,4 @@ def append_columns(
 
     # By number: mapInArrow would take a dot in a name for a path into a struct.
     numbered = dataset.toDF(*(str(number) for number in range(len(dataset.columns))))
-    return numbered.mapInArrow(append, StructType([*dataset.schema.fields, *fields]))
+    return map_in_arrow(numbered, append, StructType([*dataset.schema.fields, *fields]))

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, weighting
-from tastemap.blocks import BlockMatrix
+from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.clustering import kmeans
 from tastemap.clustering.kmeans import Clustering
 from tastemap.config import Config
@@ -89,8 +89,7 @@ def cluster_users(
             projection = Projection.of(weights, decomposition)
             with stages("cluster", "clusters") as stage:
                 clustering = kmeans.fit(
-                    segmentation.scores(matrix, projection),
-                    "scores",
+                    segmentation.scores(matrix, projection, counts["users"]),
                     config.clustering.n_clusters,
                     max_iterations=config.clustering.max_iterations,
                     restarts=config.clustering.restarts,
@@ -137,7 +136,7 @@ def cluster_users(
 def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> Iterator[Cleaned]:
     """Ratings that are kept, as persisted blocks; what is not kept is counted and quarantined."""
     with ExitStack() as persisted:
-        gathered.frame.persist()
+        gathered.frame.persist(STORAGE)
         persisted.callback(gathered.frame.unpersist)
         with stages("read and pivot", "ratings") as stage:
             counts = cleaning.count(gathered.frame)
@@ -148,7 +147,7 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
             run.write("rejects", rejects)
             movies = cleaning.frequent_movies(gathered, config.cleaning)
             matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-            matrix.frame.persist()
+            matrix.frame.persist(STORAGE)
             persisted.callback(matrix.frame.unpersist)
             users, ratings = pivot.size(matrix)
             stage.rows = ratings

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from scipy import sparse
 
-from tastemap.aggregation import sum_arrays
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.decomposition.principal import Decomposition
@@ -51,18 +49,17 @@ def rating_bars(scale: tuple[float, float]) -> Array:
 
 def aggregate(matrix: BlockMatrix, segmentation: Segmentation, bars: Array) -> Aggregates:
     """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
-    k, d, load = len(segmentation.centres.centres), matrix.n_columns, matrix.load
+    k, d = len(segmentation.centres.centres), matrix.n_columns
 
-    def partial(batches: Iterator[pa.RecordBatch]) -> Sequence[Array]:
-        totals: list[Array] | None = None
-        for batch in batches:
-            for block in load(batch):
-                found = aggregate_block(block, segmentation, bars)
-                totals = found if totals is None else [a + b for a, b in zip(totals, found, strict=True)]
-        return [np.zeros(shape) for shape in shapes] if totals is None else totals
+    def partial(blocks: Iterator[Block]) -> Sequence[Array]:
+        totals = [np.zeros(shape) for shape in shapes]
+        for block in blocks:
+            for total, found in zip(totals, aggregate_block(block, segmentation, bars), strict=True):
+                total += found
+        return totals
 
     shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,)]
-    return Aggregates(*sum_arrays(matrix.frame, matrix.n_partitions, partial, shapes))
+    return Aggregates(*matrix.sum_over_blocks(partial, shapes))
 
 
 def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> list[Array]:

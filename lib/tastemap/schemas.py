@@ -42,15 +42,19 @@ PARSED = StructType([StructField(f.name, f.dataType, True) for f in [*RATINGS.fi
 Both come from one reading of the log, so that nothing can get lost between two.
 """
 
-BLOCKS = _table(*((name, BinaryType()) for name in ("ids", "indptr", "indices", "values")))
-"""Rows of a sparse matrix as the bytes of its CSR arrays: int64, int32, int32, and the values."""
+BLOCKS = _table(
+    *((name, BinaryType()) for name in ("ids", "indptr", "indices", "values")),
+    ("n_rows", _LONG),
+    ("n_values", _LONG),
+)
+"""Rows of a sparse matrix: its CSR arrays as `compact` writes them, and how many there are."""
 
 PIECES = _table(
     ("target", _INT),
     *((name, BinaryType()) for name in ("user_ids", "movie_ids", "ratings", "times")),
     ("rejects", ArrayType(REJECTS, False)),
 )
-"""Ratings on their way to the partition of their users: int64, int32, float32, int64 (microseconds)."""
+"""Ratings on their way to the partition of their users, as `compact` writes them; times in microseconds."""
 
 GATHERED = StructType(
     [
@@ -135,5 +139,5 @@ COMPONENTS = _table(
 )
 """One row a principal component, with the movies at both of its ends."""
 
-SCORES = _table(("scores", VectorUDT()))
-"""Principal component scores."""
+SCORES = _table(("ids", BinaryType()), ("scores", BinaryType()))
+"""Blocks of principal component scores, row by row, as `compact` writes them."""

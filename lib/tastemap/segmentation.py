@@ -12,9 +12,10 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame
 from scipy import sparse
 
-from tastemap import schemas, vectors
-from tastemap.blocks import BlockMatrix
+from tastemap import schemas
+from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.centres import Assignment, Centres, CentresModel
+from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.decomposition.pca import PCAModel
 from tastemap.decomposition.principal import Decomposition
 from tastemap.weighting import Weighting, WeightingModel
@@ -55,33 +56,28 @@ class Segmentation:
         return self.centres.assign(self.projection.scores(ratings))
 
 
-def scores(matrix: BlockMatrix, projection: Projection) -> DataFrame:
-    """One column `scores` of dense vectors, a row a user."""
-    load = matrix.load
+def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMatrix:
+    """Scores of the `n_rows` users, in blocks like theirs; not persisted."""
 
-    def project(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for block in load(batch):
-                yield pa.record_batch([vectors.from_dense(projection.scores(block.matrix))], names=["scores"])
+    def project(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        for block in blocks:
+            yield encode(ScoreBlock(block.ids, projection.scores(block.matrix)))
 
-    return matrix.frame.mapInArrow(project, schemas.SCORES)
+    frame = matrix.map_partitions(project, schemas.SCORES)
+    return ScoreMatrix(frame, matrix.n_partitions, decode, n_rows)
 
 
 def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
     """The `assignments` table."""
-    load = matrix.load
 
-    def assign(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for block in load(batch):
-                found = segmentation.assign(block.matrix)
-                n_ratings = np.diff(block.matrix.indptr).astype(np.int32)
-                columns = (block.ids, found.clusters, found.distances, found.memberships, n_ratings)
-                yield pa.record_batch(
-                    [pa.array(column) for column in columns], names=schemas.ASSIGNMENTS.names
-                )
+    def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        for block in blocks:
+            found = segmentation.assign(block.matrix)
+            n_ratings = np.diff(block.matrix.indptr).astype(np.int32)
+            columns = (block.ids, found.clusters, found.distances, found.memberships, n_ratings)
+            yield pa.record_batch([pa.array(column) for column in columns], names=schemas.ASSIGNMENTS.names)
 
-    return matrix.frame.mapInArrow(assign, schemas.ASSIGNMENTS)
+    return matrix.map_blocks(assign, schemas.ASSIGNMENTS)
 
 
 def pipeline_model(weighting: Weighting, decomposition: Decomposition, centres: Centres) -> PipelineModel:

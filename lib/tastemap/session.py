@@ -17,6 +17,9 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     # Models and tables move between pandas and Spark as Arrow columns, not row by row.
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # A row of ours may hold a whole movie's ratings or a block of users: by their number alone, ten thousand,
+    # batches on their way to Python would be as large as a split of a file. (Spark 3.5 does not know it.)
+    "spark.sql.execution.arrow.maxBytesPerBatch": "8m",
     # A live line of Spark's stages would garble the job's own lines.
     "spark.ui.showConsoleProgress": "false",
 }

@@ -66,7 +66,7 @@ class Weighting:
             weights *= _spread(scale, ratings)
         return vectors.csr(weights, ratings.indices, ratings.indptr, ratings.shape[1])
 
-    def loading(self, load: Load) -> Load:
+    def loading(self, load: Load[Block]) -> Load[Block]:
         """A loader of weighted blocks from one of ratings."""
 
         def weighted(batch: pa.RecordBatch) -> Iterator[Block]:

@@ -43,7 +43,7 @@ def matrix(spark: SparkSession, n_partitions: int, n_blocks: int = 9) -> BlockMa
     blocks = [to_block(LOG[share == number], MOVIE_IDS) for number in range(n_blocks)]
     rows = [tuple(cell[0].as_py() for cell in encode(block).columns) for block in blocks]
     frame = spark.createDataFrame(spark.sparkContext.parallelize(rows, n_partitions), schemas.BLOCKS)
-    return BlockMatrix(frame, n_partitions, D, partial(decode, n_columns=D, dtype=np.float32))
+    return BlockMatrix(frame, n_partitions, partial(decode, n_columns=D), D)
 
 
 def expected_clusters() -> pd.Series:

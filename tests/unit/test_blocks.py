@@ -39,23 +39,23 @@ def test_round_trip(dtype: type) -> None:
     batch = encode(block)
     assert batch.schema.names == schemas.BLOCKS.names
     both = pa.Table.from_batches([batch, batch]).combine_chunks().to_batches()[0]
-    for back in decode(both, 5, dtype):
+    for back in decode(both, 5):
         np.testing.assert_array_equal(back.ids, block.ids)
         assert back.matrix.dtype == dtype and back.matrix.shape == matrix.shape
         np.testing.assert_array_equal(back.matrix.toarray(), matrix.toarray())
-    assert len(list(decode(both, 5, dtype))) == 2
+    assert len(list(decode(both, 5))) == 2
 
 
 def test_encode_narrows_the_indices_of_wide_arrays() -> None:
     matrix = sparse.csr_matrix(np.eye(3))
     matrix.indices, matrix.indptr = matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)
-    (back,) = decode(encode(Block(np.arange(3, dtype=np.int32), matrix)), 3, np.float64)
+    (back,) = decode(encode(Block(np.arange(3, dtype=np.int32), matrix)), 3)
     np.testing.assert_array_equal(back.matrix.toarray(), np.eye(3))
 
 
 @pytest.mark.parametrize("n", [0, 4])
 def test_blocks_without_values(n: int) -> None:
-    (back,) = decode(encode(Block(np.arange(n), sparse.csr_matrix((n, 6)))), 6, np.float64)
+    (back,) = decode(encode(Block(np.arange(n), sparse.csr_matrix((n, 6)))), 6)
     assert back.ids.size == n and back.matrix.shape == (n, 6) and back.matrix.nnz == 0
 
 
@@ -70,7 +70,7 @@ def test_vectors_become_blocks_in_order_whatever_the_batches(
     for batches in partitions:
         arrow = (pa.record_batch([vectors.from_csr(batch)], names=["features"]) for batch in batches)
         for row in from_vectors(d, max_values)(arrow):
-            (block,) = decode(row, d, np.float64)
+            (block,) = decode(row, d)
             found.append(block.matrix)
     joined = sparse.vstack(found).toarray() if found else np.zeros((0, d))
     np.testing.assert_array_equal(joined, matrix.toarray())
@@ -81,7 +81,7 @@ def test_blocks_hold_about_as_many_values_as_asked_for() -> None:
         for _ in range(10):
             yield pa.record_batch([vectors.from_dense(np.ones((2, 3)))], names=["features"])
 
-    sizes = [next(decode(row, 3, np.float64)).ids.size for row in from_vectors(3, 13)(batches())]
+    sizes = [next(decode(row, 3)).ids.size for row in from_vectors(3, 13)(batches())]
     assert sizes == [6, 6, 6, 2]
     assert sum(1 for _ in from_vectors(3)(batches())) == 1
 

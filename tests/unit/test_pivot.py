@@ -15,7 +15,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from logs import block_triples, latest, triples
 from strategies import MOVIE_IDS, USER_IDS, rating_frame, rating_logs
-from tastemap import pivot, schemas
+from tastemap import compact, pivot, schemas
 from tastemap.blocks import Block, decode
 from tastemap.pivot import NEVER, _bucket, _gather_partition, _pack, to_block
 
@@ -77,7 +77,7 @@ def gathered(
 def all_blocks(rows: dict[int, list[pa.RecordBatch]]) -> Iterator[Block]:
     for batches in rows.values():
         for batch in batches:
-            yield from decode(batch, ANY_MOVIE, np.float32)
+            yield from decode(batch, ANY_MOVIE)
 
 
 @settings(max_examples=200, deadline=None)
@@ -106,10 +106,24 @@ def test_all_users_and_movies_there_can_be() -> None:
     assert block_triples(blocked(log.sample(frac=1, random_state=0))) == triples(log)
 
 
-def test_users_that_fit_and_that_do_not_fit_into_32_bits() -> None:
-    for span in (2**32 - 1, 2**32, 2**32 + 1, 2**64 - 1):
+def test_users_and_movies_however_far_apart() -> None:
+    # Two bits are for the position: with one for the movie 61 remain for the user.
+    for span in (2**32, 2**61 - 1, 2**61, 2**62, 2**64 - 1):
         log = rating_frame([(-(2**63) + span, 5, 1.0, 1), (-(2**63), 6, 2.0, 1), (-(2**63), 5, 3.0, 2)])
         assert block_triples(blocked(log)) == triples(log)
+
+
+def test_ids_too_wide_to_be_sorted_as_one_number() -> None:
+    # Ranks of 17 users take 5 bits, the position 6: with 32 for the movie 64 are enough, without ranks not.
+    rows = [(user * 2**56, movie, 3.0, None) for user in range(17) for movie in (-(2**31), 2**31 - 1)]
+    log = rating_frame(rows)
+    assert block_triples(blocked(log.sample(frac=1, random_state=0))) == triples(log)
+
+
+def test_more_users_and_movies_than_fit_into_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = rating_frame([(user * 2**56, movie, 3.0, None) for user in range(17) for movie in range(9)])
+    monkeypatch.setattr(pivot, "KEY_BITS", 10)
+    assert block_triples(blocked(log.sample(frac=1, random_state=0))) == triples(log)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +168,12 @@ def test_packing_and_gathering_against_pandas(
 
 
 def test_a_task_packs_no_more_than_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pivot, "RATINGS_PER_PIECE", 10)
+    monkeypatch.setattr(pivot, "RATINGS_PER_PACKING", 10)
+    monkeypatch.setattr(pivot, "RATINGS_PER_PIECE", 0)
     log = rating_frame([(user, 1, 3.0, None) for user in range(35)])
     targets = np.array([0], dtype=np.int32)
     pieces = list(_pack(targets)(parsed(log[i : i + 4]) for i in range(0, 35, 4)))
-    assert [len(piece["user_ids"][0].as_py()) // 8 for piece in pieces] == [12, 12, 11]
+    assert [compact.read(piece["user_ids"][0]).codes.size for piece in pieces] == [12, 12, 11]
     (block,) = all_blocks(gathered([[parsed(log)]], targets))
     assert block_triples(block) == triples(log)
 

@@ -140,4 +140,5 @@ def test_any_lines_agree_with_the_plain_reader(texts: list[str]) -> None:
 def test_the_fast_way_takes_nothing_that_the_slow_way_does_not(texts: list[str]) -> None:
     fast = module._parse_fast(batch(*texts), LAYOUTS[0], SCALE)
     if fast is not None:
-        assert fast.to_pylist() == module._parse_slowly(batch(*texts), LAYOUTS[0], SCALE).to_pylist()
+        # As Arrow, not as Python objects: some of these times are before the year 1.
+        assert fast.equals(module._parse_slowly(batch(*texts), LAYOUTS[0], SCALE))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
+from pyspark import Broadcast
 
-from tastemap.aggregation import sum_arrays
-from tastemap.blocks import BlockMatrix, Load
+from tastemap.blocks import Block, BlockMatrix
 
 Array = npt.NDArray[np.float64]
 
@@ -80,30 +80,26 @@ class Covariance:
         d, b = block.shape
         shapes: list[tuple[int, ...]] = [(d, b)] + ([(d,), (1,), (1,)] if moments else [])
         context = self._matrix.frame.sparkSession.sparkContext
-        shared = context.broadcast((block, shift))
-        load = self._matrix.load
+        shared: Broadcast[Any] = context.broadcast((block, shift))
 
-        def partial(batches: Iterator[pa.RecordBatch]) -> Sequence[Array]:
-            return _products(batches, load, *shared.value, moments=moments)
+        def partial(blocks: Iterator[Block]) -> Sequence[Array]:
+            return _products(blocks, *shared.value, moments=moments)
 
         try:
-            return sum_arrays(self._matrix.frame, self._matrix.n_partitions, partial, shapes)
+            return self._matrix.sum_over_blocks(partial, shapes)
         finally:
             shared.destroy()
 
 
-def _products(
-    batches: Iterator[pa.RecordBatch], load: Load, block: Array, shift: Array, *, moments: bool
-) -> Sequence[Array]:
-    """Aᵀ(A X − 1 sᵀ) over a partition's rows and, if wanted, their sums, sum of squares and count."""
+def _products(blocks: Iterator[Block], block: Array, shift: Array, *, moments: bool) -> Sequence[Array]:
+    """Aᵀ(A X − 1 sᵀ) over the rows of blocks and, if wanted, their sums, sum of squares and count."""
     product = np.zeros(block.shape)
     sums, squares, count = np.zeros(block.shape[0]), np.zeros(1), np.zeros(1)
-    for batch in batches:
-        for loaded in load(batch):
-            matrix = loaded.matrix
-            product += matrix.T @ (matrix @ block - shift)
-            if moments:
-                sums += np.bincount(matrix.indices, weights=matrix.data, minlength=block.shape[0])
-                squares += matrix.data @ matrix.data
-                count += matrix.shape[0]
+    for loaded in blocks:
+        matrix = loaded.matrix
+        if moments:
+            sums += np.bincount(matrix.indices, weights=matrix.data, minlength=block.shape[0])
+            squares += matrix.data @ matrix.data
+            count += matrix.shape[0]
+        product += matrix.T @ (matrix @ block - shift)
     return (product, sums, squares, count) if moments else (product,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tastemap.sources.log import ArrowFunction, RatingLog
+from tastemap.sources.log import RatingLog
 from tastemap.sources.opening import open_log
 
-__all__ = ["ArrowFunction", "RatingLog", "open_log"]
+__all__ = ["RatingLog", "open_log"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,9 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
 from tastemap import schemas
-
-ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
-"""What `DataFrame.mapInArrow` runs on the batches of a partition."""
+from tastemap.executors import ArrowFunction, map_in_arrow
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,11 @@ class RatingLog:
             What the function yields.
         """
         whole = function if self.parse is None else partial(_chain, self.parse, function)
-        return self.records.mapInArrow(whole, schema)
+        return map_in_arrow(self.records, whole, schema)
 
     def parsed(self) -> DataFrame:
         """Ratings and rejects as `schemas.PARSED`, from one reading of the log."""
-        return self.records if self.parse is None else self.records.mapInArrow(self.parse, schemas.PARSED)
+        return self.records if self.parse is None else map_in_arrow(self.records, self.parse, schemas.PARSED)
 
     def describe(self) -> dict[str, object]:
         """Say what was read, for the record of a run."""

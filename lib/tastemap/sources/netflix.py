@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tastemap.executors import map_in_arrow
 from tastemap.sources.files import StoredFiles
 from tastemap.sources.headers import Border, MovieReader, SplitSummary, borders, summarize_split
 from tastemap.sources.lines import BATCH_BYTES, NO_MOVIE, Layout, Lines, parse_lines
@@ -147,7 +148,8 @@ def _read_borders(records: DataFrame) -> dict[tuple[str, int], Border]:
     """Find out what comes before every split; as many rows as splits come to the driver."""
     # The same DataFrame, unfiltered: Spark would prune files by a filter on their metadata, and fewer
     # files may be split differently.
-    rows = records.withColumn("value", _ends(F.col("value"))).mapInArrow(_summarize, _SPLITS).collect()
+    ends = records.withColumn("value", _ends(F.col("value")))
+    rows = map_in_arrow(ends, _summarize, _SPLITS).collect()
     by_path = defaultdict(list)
     for row in rows:
         split = SplitSummary(row.start, row.confirms, row.ends_line, row.movie_id, bytes(row.line))

@@ -12,11 +12,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from tastemap.config import SourceConfig
 from tastemap.errors import UserError
+from tastemap.executors import ArrowFunction
 from tastemap.filesystem import FileSystem, escaped, first_line
 from tastemap.sources import movielens, netflix, table
 from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
 from tastemap.sources.files import StoredFile, StoredFiles, find_files, for_reader, read_head
-from tastemap.sources.log import ArrowFunction, RatingLog
+from tastemap.sources.log import RatingLog
 from tastemap.sources.selection import Selection, select_files
 
 log = logging.getLogger(__name__)
