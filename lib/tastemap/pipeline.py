@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.clustering import kmeans
 from tastemap.clustering.kmeans import Clustering
 from tastemap.config import Config
+from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.errors import UserError
@@ -24,6 +26,8 @@ from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
 from tastemap.weighting import Weighting, WeightingModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,18 @@ def cluster_users(
     """
     stages = Stages()
     with Run(spark, output, overwrite=overwrite) as run:
-        log = open_log(spark, ratings, config.source, movies)
-        with cleaned(pivot.gather(log), run, config, stages) as kept:
+        with stages("open", "files") as stage:
+            rating_log = open_log(spark, ratings, config.source, movies)
+            stage.rows = len(rating_log.files)
+        with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             matrix, counts = kept.matrix, kept.counts
             with stages("write user vectors", "users") as stage:
                 run.write("user_vectors", pivot.user_vectors(matrix))
                 stage.rows = counts["users"]
             weights = weighting.fit(kept.movies.n_ratings, kept.movies.rating_sums, config.weighting)
             with stages("principal components", "passes") as stage:
-                decomposition = principal_components(matrix, weights, run, config)
+                passes: list[Progress] = []
+                decomposition = principal_components(matrix, weights, run, config, passes.append)
                 stage.rows = decomposition.passes
             projection = Projection.of(weights, decomposition)
             with stages("cluster", "clusters") as stage:
@@ -101,8 +108,8 @@ def cluster_users(
                 run.write("assignments", segmentation.assignments(matrix, segments))
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
-                titles = catalogue.describe(kept.movies.ids, log.movies)
-                bars = profiles.rating_bars(log.scale)
+                titles = catalogue.describe(kept.movies.ids, rating_log.movies)
+                bars = profiles.rating_bars(rating_log.scale)
                 aggregates = profiles.aggregate(matrix, segments, bars)
                 table = profiles.profiles(aggregates, bars).merge(
                     activity(run.read("assignments")), on="cluster"
@@ -122,11 +129,11 @@ def cluster_users(
             run.write_model("model", segmentation.pipeline_model(weights, decomposition, clustering.centres))
             stage.rows = len(small)
         manifest = {
-            "inputs": log.describe(),
+            "inputs": rating_log.describe(),
             "counts": counts,
             "stages": stages.record(),
             "config": config.as_dict(),
-            "metrics": metrics(decomposition, clustering),
+            "metrics": metrics(decomposition, passes, clustering),
         }
         run.finish(manifest)
     return Result(run.output, manifest, table, movie_table)
@@ -144,7 +151,8 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
         rejects = cleaning.rejects(gathered.frame)
         cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)
         with stages("clean", "ratings") as stage:
-            run.write("rejects", rejects)
+            # Where there are none, not to read all blocks for them.
+            run.write("rejects", rejects if counts.rejects else rejects.limit(0))
             movies = cleaning.frequent_movies(gathered, config.cleaning)
             matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
             matrix.frame.persist(STORAGE)
@@ -193,7 +201,13 @@ def check_size(users: int, movies: int, config: Config) -> None:
         raise UserError(faults)
 
 
-def principal_components(matrix: BlockMatrix, weights: Weighting, run: Run, config: Config) -> Decomposition:
+def principal_components(
+    matrix: BlockMatrix,
+    weights: Weighting,
+    run: Run,
+    config: Config,
+    on_pass: Callable[[Progress], None],
+) -> Decomposition:
     """Principal components of the weighted ratings, by the solver that is configured."""
     settings = config.decomposition
     if settings.pca_solver == "spark":
@@ -203,12 +217,22 @@ def principal_components(matrix: BlockMatrix, weights: Weighting, run: Run, conf
             return pca.fit(vectors).decomposition
         except ValueError as error:
             raise UserError(f"--pca-solver spark: {error}") from error
-    return decompose(
+    found = decompose(
         matrix.loading(weights.loading(matrix.load)),
         settings.n_components,
         tol=settings.pca_tolerance,
         seed=config.run.seed,
+        on_pass=on_pass,
     )
+    if not found.converged:
+        log.warning(
+            "the PCA stopped after %d passes at a residual share of %.1e, above --pca-tolerance %.1e: its "
+            "last components are rough; raise the tolerance or ask for fewer by --n-components",
+            found.passes,
+            found.error,
+            settings.pca_tolerance,
+        )
+    return found
 
 
 def activity(assignments: DataFrame) -> pd.DataFrame:
@@ -227,10 +251,13 @@ def activity(assignments: DataFrame) -> pd.DataFrame:
     )
 
 
-def metrics(decomposition: Decomposition, clustering: Clustering) -> dict[str, Any]:
+def metrics(
+    decomposition: Decomposition, passes: Sequence[Progress], clustering: Clustering
+) -> dict[str, Any]:
     """Figures of merit for the record."""
     return {
         "pca_passes": decomposition.passes,
+        "pca_pass_seconds": [round(one.seconds, 3) for one in passes],
         "pca_residual_share": decomposition.error,
         "pca_converged": decomposition.converged,
         "variance_ratio": float(decomposition.variance_ratio.sum()),

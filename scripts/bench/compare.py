@@ -37,8 +37,9 @@ def contenders(ratings: str, scratch: Path) -> dict[str, list[str]]:
         str(ROOT / "jobs/cluster_users.py"),
         *("--ratings", ratings, "--output", str(scratch / "ours")),
         *("--n-components", str(COMPONENTS), "--n-clusters", str(CLUSTERS)),
-        *("--max-iterations", str(ITERATIONS)),
+        *("--max-iterations", str(ITERATIONS), "--restarts", "1"),
     ]
+    study = [*ours[:2], "--ratings", ratings, "--output", str(scratch / "ours"), "--n-clusters", "5"]
     single = [
         python,
         str(HERE / "single_machine.py"),
@@ -51,6 +52,7 @@ def contenders(ratings: str, scratch: Path) -> dict[str, list[str]]:
     notebook = [python, str(HERE / "notebook_way.py"), "--ratings", ratings]
     return {
         "ours": ours,
+        **{f"study-{weighting}": [*study, "--weighting", weighting] for weighting in ("stars", "rated")},
         **{f"single-{solver}": [*single, "--solver", solver] for solver in ("arpack", "randomized")},
         **{f"stock-{n}": [*stock, str(n)] for n in (1000, 2000, 5000, 17770)},
         "notebook": notebook,
@@ -78,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 command = contenders(options.ratings, scratch)[name]
                 print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
                 found = measure.run(command, timeout=options.timeout, max_bytes=options.max_gib * 2**30)
-                runs[name].append(describe(found, scratch / "ours" if name == "ours" else None))
+                runs[name].append(
+                    describe(found, scratch / "ours" if name == "ours" or "study" in name else None)
+                )
                 for leftover in scratch.iterdir():
                     shutil.rmtree(leftover)
     result = {
@@ -101,6 +105,7 @@ def describe(found: measure.Measured, output: Path | None) -> dict[str, Any]:
         "seconds": round(found.seconds, 2),
         "cpu_seconds": round(found.cpu_seconds, 2),
         "peak_bytes": found.peak_bytes,
+        "peak_by_name": found.peak_by_name,
         "exit_code": found.exit_code,
     }
     if output is not None and (output / "run.json").exists():

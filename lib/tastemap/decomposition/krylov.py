@@ -5,6 +5,7 @@ Pure NumPy on the driver: whoever calls it says how to multiply, so it is tested
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class Progress:
     passes: int
     error: float
     """As in `Eigenpairs`; infinite while there are fewer than k values."""
+    seconds: float
+    """From the end of the pass before, or from the start."""
 
 
 def leading_eigenpairs(
@@ -93,7 +96,7 @@ def leading_eigenpairs(
     basis = np.zeros((dimension, 0))
     projected = np.zeros((0, 0))
     block = _orthonormal(rng.standard_normal((dimension, min(block_size, dimension))), basis, 0.0)[0]
-    passes = 0
+    passes, begun = 0, time.perf_counter()
     while True:
         product = np.asarray(multiply(block), dtype=np.float64)
         passes += 1
@@ -105,7 +108,9 @@ def leading_eigenpairs(
         residuals = np.linalg.norm(coefficients @ rotation[-block.shape[1] :, :k], axis=0)
         complete = basis.shape[1] >= k
         error = float(residuals.sum() / max(values[:k].sum(), noise)) if complete else np.inf
-        on_pass(Progress(passes, error))
+        now = time.perf_counter()
+        on_pass(Progress(passes, error, now - begun))
+        begun = now
         if complete and (error <= tol or passes >= max_passes or basis.shape[1] == dimension):
             vectors = basis @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 import pyarrow as pa
@@ -74,7 +74,7 @@ class NetflixParser:
         """Parse the records of one partition."""
         gathered: list[_Piece] = []
         n_bytes = 0
-        for piece in self._pieces(batches):
+        for piece in chain.from_iterable(map(_cut, self._pieces(batches))):
             gathered.append(piece)
             n_bytes += len(piece[2])
             if n_bytes >= BATCH_BYTES:
@@ -102,6 +102,19 @@ class NetflixParser:
                 f"the split of {path} at byte {start} was not there when the log was opened; leave "
                 "spark.sql.files.* settings and the files as they are between opening and reading"
             ) from None
+
+
+def _cut(piece: _Piece) -> Iterator[_Piece]:
+    """A piece in parts of whole lines and about `BATCH_BYTES`: one movie may have millions of ratings."""
+    path, movie_id, lines, _ = piece
+    if len(lines) <= BATCH_BYTES:
+        yield piece
+        return
+    text, start = bytes(lines), 0
+    while start < len(text):
+        end = text.find(b"\n", start + BATCH_BYTES) + 1 or len(text)
+        yield path, movie_id, text[start:end], text.count(b"\n", start, end)
+        start = end
 
 
 def _lines(pieces: list[_Piece]) -> Lines:

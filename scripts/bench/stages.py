@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Every stage alone, on what the one before has left persisted: where a change of speed comes from.
+
+    spark-submit stages.py --ratings DIR --output results.json [--components 50] [--clusters 12]
+
+`parse` reads and parses and drops what it has parsed; the others are what `jobs/cluster_users.py` does, in
+its order, with nothing between. JSON goes to --output, a line a stage to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from tastemap import cleaning, pivot, profiles, segmentation, weighting
+from tastemap.blocks import STORAGE
+from tastemap.clustering import kmeans
+from tastemap.config import Config
+from tastemap.decomposition.krylov import Progress
+from tastemap.decomposition.principal import decompose
+from tastemap.segmentation import Projection, Segmentation
+from tastemap.session import session
+from tastemap.sources import open_log
+
+T = TypeVar("T")
+
+
+def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Number of rows, once a task."""
+    yield pa.record_batch([pa.array([sum(batch.num_rows for batch in batches)])], names=["n"])
+
+
+def main() -> int:
+    """Run the stages one after the other."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--ratings", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--components", type=int, default=50)
+    parser.add_argument("--clusters", type=int, default=12)
+    parser.add_argument("--restarts", type=int, default=1)
+    args = parser.parse_args()
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, function: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        found = function()
+        seconds[name] = round(time.perf_counter() - start, 3)
+        sys.stdout.write(f"{name:<24}{seconds[name]:>9.2f} s\n")
+        sys.stdout.flush()
+        return found
+
+    config = Config()
+    with session("benchmark: stages") as spark, tempfile.TemporaryDirectory() as folder:
+        log = stage("open", lambda: open_log(spark, [args.ratings], config.source, None))
+        stage("parse", lambda: log.map_in_arrow(count, "n long").agg({"n": "sum"}).head())
+        gathered = pivot.gather(log)
+        gathered.frame.persist(STORAGE)
+        counts = stage("parse and pivot", lambda: cleaning.count(gathered.frame))
+        movies = stage("movies to keep", lambda: cleaning.frequent_movies(gathered, config.cleaning))
+        matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
+        matrix.frame.persist(STORAGE)
+        users, ratings = stage("index columns", lambda: pivot.size(matrix))
+        gathered.frame.unpersist()
+        vectors = pivot.user_vectors(matrix)
+        stage("write user vectors", lambda: vectors.write.parquet(f"{folder}/user_vectors"))
+        weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
+        weighted = matrix.loading(weights.loading(matrix.load))
+        passes: list[Progress] = []
+        found = stage("PCA", lambda: decompose(weighted, args.components, on_pass=passes.append))
+        seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
+        projection = Projection.of(weights, found)
+        scores = segmentation.scores(matrix, projection, users)
+        stage("project", lambda: scores.frame.write.format("noop").mode("overwrite").save())
+        settings = {"max_iterations": 20, "restarts": args.restarts, "seed": 7}
+        clustering = stage("project and KMeans", lambda: kmeans.fit(scores, args.clusters, **settings))
+        segments = Segmentation(projection, clustering.centres)
+        table = segmentation.assignments(matrix, segments)
+        stage("write assignments", lambda: table.write.parquet(f"{folder}/assignments"))
+        stage("profiles", lambda: profiles.aggregate(matrix, segments, profiles.rating_bars(log.scale)))
+        cores = spark.sparkContext.defaultParallelism
+        matrix.frame.unpersist()
+    result = {
+        "cores": cores,
+        "read": counts.ratings_in,
+        "ratings": ratings,
+        "users": users,
+        "seconds": seconds,
+    }
+    args.output.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
