@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
@@ -65,10 +66,10 @@ class LocalFrame:
                 partitions[key % n_partitions].append(batch.slice(row, 1))
         return LocalFrame(partitions, self.cluster)
 
-    def collect(self) -> list[dict[str, Any]]:
+    def toPandas(self) -> pd.DataFrame:
         rows = [row for batches in self.partitions for batch in batches for row in batch.to_pylist()]
         self.cluster.rows_collected += len(rows)
-        return rows
+        return pd.DataFrame(rows, columns=["slice", "sums"])
 
 
 def block_matrix(partitions: Sequence[Sequence[sparse.csr_matrix]]) -> BlockMatrix:

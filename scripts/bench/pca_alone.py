@@ -4,8 +4,8 @@
     spark-submit pca_alone.py --ratings DIR --output results.json [--components 50] [--tight 1e-10]
 
 The matrix is the weighted user vectors of a log: for ours persisted blocks, for scikit-learn one CSR matrix
-in the driver's memory. Optimum and angles are against ARPACK at its full precision, in float64. One pass of
-ours goes before, which starts Python workers and compiles plans.
+in the driver's memory, with solvers called as single_machine.py does. Optimum and angles are against ARPACK
+at its full precision, in float64. One pass of ours goes before, to start Python workers and compile plans.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy import linalg, sparse
-from sklearn.decomposition import PCA
+from single_machine import principal_components
 
 from tastemap import cleaning, pivot, weighting
 from tastemap.blocks import STORAGE, BlockMatrix
-from tastemap.config import Config
+from tastemap.config import from_options
 from tastemap.decomposition.principal import decompose
 from tastemap.session import session
 from tastemap.sources import open_log
@@ -31,8 +33,6 @@ from tastemap.sources import open_log
 
 def on_one_machine(matrix: BlockMatrix) -> sparse.csr_matrix:
     """All rows as one matrix, block by block."""
-    import pyarrow as pa
-
     names = matrix.columns
     blocks = []
     for row in matrix.frame.select(*names).toLocalIterator():
@@ -48,6 +48,18 @@ def timed(function: Any) -> tuple[Any, float]:
     return found, round(time.perf_counter() - start, 2)
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    for row in rows:
+        cells = [
+            f"{value:.1e}" if isinstance(value, float) and value < 0.1 else str(value)
+            for value in row.values()
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Run all, print a table, write JSON."""
     style = argparse.RawDescriptionHelpFormatter
@@ -56,8 +68,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--components", type=int, default=50)
     parser.add_argument("--tight", type=float, default=1e-10, help="tolerance of the exact run")
+    parser.add_argument("--min-movie-ratings", type=int, default=5, help="1 keeps all columns")
     args = parser.parse_args()
-    config, k = Config(), args.components
+    config, k = from_options(min_movie_ratings=str(args.min_movie_ratings)), args.components
     with session("benchmark: PCA alone") as spark:
         log = open_log(spark, [args.ratings], config.source, None)
         gathered = pivot.gather(log)
@@ -70,13 +83,8 @@ def main() -> int:
         weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         matrix = stored.loading(weights.loading(stored.load))
         decompose(matrix, k, max_passes=1)
-        ours = {
-            name: timed(lambda tol=tol: decompose(matrix, k, tol=tol))
-            for name, tol in (
-                ("ours, default", config.decomposition.pca_tolerance),
-                ("ours, tight", args.tight),
-            )
-        }
+        tolerances = {"ours, default": config.decomposition.pca_tolerance, "ours, tight": args.tight}
+        ours = {name: timed(partial(decompose, matrix, k, tol=tol)) for name, tol in tolerances.items()}
         whole = on_one_machine(matrix)
     mean = np.asarray(whole.mean(axis=0)).ravel()
     n = whole.shape[0]
@@ -92,10 +100,8 @@ def main() -> int:
         ("scikit-learn randomized, float32", single, "randomized"),
         ("scikit-learn arpack, float64", whole, "arpack"),
     ):
-        fitted, seconds = timed(
-            lambda data=data, solver=solver: PCA(k, svd_solver=solver, random_state=7).fit(data)
-        )
-        found[name] = (fitted.components_.T.astype(np.float64), seconds, None)
+        fitted, seconds = timed(partial(principal_components, data, k, solver, 7))
+        found[name] = (fitted.loadings.T.astype(np.float64), seconds, None)
     exact = found["scikit-learn arpack, float64"][0]
     optimum = captured(exact)
     rows = []
@@ -106,26 +112,15 @@ def main() -> int:
                 "solver": name,
                 "seconds": seconds,
                 "passes": passes,
-                "captured short of the optimum": 1 - captured(components) / optimum,
+                "short of the optimum": 1 - captured(components) / optimum,
                 "largest angle": angle,
             }
         )
     args.output.write_text(
         json.dumps({"shape": whole.shape, "values": whole.nnz, "runs": rows}, indent=2) + "\n"
     )
-    names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    for row in rows:
-        lines.append(
-            "| "
-            + " | ".join(f"{v:.2g}" if isinstance(v, float) and v < 0.1 else str(v) for v in row.values())
-            + " |"
-        )
-    sys.stdout.write(
-        f"{whole.shape[0]:,} x {whole.shape[1]:,}, {whole.nnz:,} values, {k} components\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+    sys.stdout.write(f"{whole.shape[0]:,} x {whole.shape[1]:,}, {whole.nnz:,} values, {k} components\n")
+    sys.stdout.write(table(rows) + "\n")
     return 0
 
 
