@@ -50,12 +50,10 @@ class Compact:
         """The array, of shape (n,); not to be written to."""
         if self.unit == 0:
             return self.codes
-        if self.dtype.kind == "f":
-            values = self.codes.astype(self.dtype)
-            return values if self.unit == 1 else np.divide(values, self.dtype.type(self.unit), out=values)
         values = self.codes.astype(self.dtype)
         if self.unit != 1:
-            values *= self.dtype.type(self.unit)
+            scale = np.divide if self.dtype.kind == "f" else np.multiply
+            scale(values, self.dtype.type(self.unit), out=values)
         if self.offset:
             values += self.dtype.type(self.offset)
         return values

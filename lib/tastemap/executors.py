@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -38,7 +39,9 @@ def _settle() -> None:
     through half a million objects that live as long as the worker: 30 ms, more than many a task has to
     compute. Frozen once they are not looked at again.
 
-    And a worker whose Spark is gone ends silently, as other programs do, instead of with a traceback.
+    And on unix sockets a worker whose Spark is gone ends silently, as other programs do, instead of with a
+    traceback. On TCP there is none, and other functions in the same worker may want to see broken pipes.
     """
     gc.freeze()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if os.environ.get("PYTHON_UNIX_DOMAIN_ENABLED", "").lower() == "true":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -80,9 +80,9 @@ def cluster_users(
     """
     stages = Stages()
     with Run(spark, output, overwrite=overwrite) as run:
-        with stages("open", "files") as stage:
+        with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
-            stage.rows = len(rating_log.files)
+            stage.rows = rating_log.n_bytes
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             matrix, counts = kept.matrix, kept.counts
             with stages("write user vectors", "users") as stage:
