@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -57,11 +57,8 @@ class BlockFrame(Generic[B]):
     """Partitions of the frame: known to whoever made it, dear to ask Spark for at every pass."""
     load: Load[B]
     """How a batch of the frame becomes blocks; runs on executors."""
-
-    @property
-    def columns(self) -> list[str]:
-        """Columns of the frame that `load` needs."""
-        raise NotImplementedError
+    columns: ClassVar[Sequence[str]]
+    """Columns of the frame that `load` needs."""
 
     def map_blocks(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
         """Rows out of blocks: `function` sees those of a task one after the other."""
@@ -93,11 +90,7 @@ class BlockMatrix(BlockFrame[Block]):
     """A sparse matrix whose rows are spread over executors as blocks, in a frame of `schemas.BLOCKS`."""
 
     n_columns: int
-
-    @property
-    def columns(self) -> list[str]:
-        """What `load` needs."""
-        return ["ids", "indptr", "indices", "values"]
+    columns: ClassVar[Sequence[str]] = ("ids", "indptr", "indices", "values")
 
     def loading(self, load: Load[Block]) -> BlockMatrix:
         """The same rows, their values loaded in another way."""
@@ -125,7 +118,7 @@ def decode(batch: pa.RecordBatch, n_columns: int) -> Iterator[Block]:
     """The blocks of a batch of encoded rows; their arrays are not to be written to."""
     for row in range(batch.num_rows):
         ids, indptr, indices, values = (
-            compact.read(batch[name][row]).values() for name in ("ids", "indptr", "indices", "values")
+            compact.read(batch[name][row]).values() for name in BlockMatrix.columns
         )
         yield Block(ids, vectors.csr(values, indices, indptr, n_columns))
 

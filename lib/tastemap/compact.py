@@ -21,7 +21,6 @@ DIVISORS = (1, 2, 10)
 """Ratings in whole, half and tenth points are whole numbers once multiplied by this."""
 
 _HEADER = struct.Struct("<4s4sqq")
-_CODES = (np.uint8, np.uint16, np.uint32)
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Compact:
         return values
 
 
-def compact(values: npt.NDArray[Any]) -> Compact:
+def narrow(values: npt.NDArray[Any]) -> Compact:
     """Integers and floats of shape (n,) as codes, or as they are where that saves nothing."""
     if values.size and values.dtype.kind == "i":
         return _integers(values)
@@ -82,7 +81,7 @@ def read(cell: pa.Scalar) -> Compact:
 
 def cell(values: npt.NDArray[Any]) -> pa.Array:
     """A binary column of one row that holds an array."""
-    return pa.array([compact(values).to_bytes()], pa.binary())
+    return pa.array([narrow(values).to_bytes()], pa.binary())
 
 
 def _as_is(values: npt.NDArray[Any]) -> Compact:
@@ -96,8 +95,8 @@ def _integers(values: npt.NDArray[Any]) -> Compact:
         unit = next((unit for unit in UNITS if not (values % unit).any()), 1)
     offset = low if low < 0 or high > np.iinfo(np.uint16).max * unit else 0  # 0 where it narrows as well
     largest = (high - offset) // unit
-    kind = next((kind for kind in _CODES if largest <= np.iinfo(kind).max), None)
-    if kind is None or np.dtype(kind).itemsize >= values.dtype.itemsize:
+    kind = np.min_scalar_type(largest)
+    if kind.itemsize >= values.dtype.itemsize:
         return _as_is(values)
     codes = values if offset == 0 else values - values.dtype.type(offset)
     if unit != 1:

@@ -15,7 +15,7 @@ from logs import block_triples, frequent, latest, triples
 from strategies import rating_frame, rating_logs
 from tastemap import cleaning
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.cleaning import Movies, all_movie_counts, distinct, frequent_movies, keep, movie_counts
+from tastemap.cleaning import Movies, all_movie_counts, frequent_movies, keep, movie_counts
 from tastemap.config import CleaningConfig
 from tastemap.errors import UserError
 from tastemap.pivot import to_block
@@ -146,13 +146,6 @@ def test_keep_numbers_columns_and_leaves_out_users() -> None:
     assert kept.ids.tolist() == [-1] and kept.matrix.toarray().tolist() == [[1.0, 0.0, 2.0]]
     nobody = keep(block, np.array([100], dtype=np.int32), 1)
     assert nobody.ids.size == 0 and nobody.matrix.shape == (0, 1)
-
-
-@pytest.mark.parametrize("values", [[], [7], [5, 3, 5, 9], [-4, -4, 2], [-(2**31), 2**31 - 1, 0, 0]])
-def test_distinct_is_unique(values: list[int]) -> None:
-    numbers = np.array(values, dtype=np.int32)
-    for found, expected in zip(distinct(numbers), np.unique(numbers, return_inverse=True), strict=True):
-        np.testing.assert_array_equal(found, expected)
 
 
 def test_counts_of_an_empty_block_are_of_the_same_type_as_of_others() -> None:

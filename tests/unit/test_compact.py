@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tastemap.compact import cell, compact, read
+from tastemap.compact import cell, narrow, read
 
 DAY, SECOND = 86_400_000_000, 1_000_000
 
@@ -21,7 +21,7 @@ def back(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 def n_bytes(values: npt.NDArray[np.generic]) -> float:
     """Bytes of each code."""
-    return compact(values).codes.dtype.itemsize
+    return narrow(values).codes.dtype.itemsize
 
 
 @settings(max_examples=300, deadline=None)
@@ -78,6 +78,6 @@ def test_bytes_of_a_code(values: npt.NDArray[np.generic], expected: int) -> None
 
 def test_some_of_the_elements() -> None:
     values = np.array([5, 9, 7, 5]) * DAY
-    found = compact(values)
+    found = narrow(values)
     np.testing.assert_array_equal(found[np.array([2, 0])].values(), values[[2, 0]])
     np.testing.assert_array_equal(read(pa.array([found[1:3].to_bytes()])[0]).values(), values[1:3])

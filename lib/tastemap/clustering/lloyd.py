@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.cluster.vq import vq
+from scipy.spatial.distance import cdist
 
 Array = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-4
 """Centres stand still when the sum of their squared moves is at most this share of the mean variance of a
-column within clusters: what scikit-learn means by `tol`."""
+column within clusters. scikit-learn's `tol` is a share of the variance over all rows, which is more."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,10 @@ class Sums:
 def add_up(scores: Array, centres: Array) -> Sums:
     """Assign scores of shape (n, m) to centres of shape (k, m) and add them up."""
     n, k = len(scores), len(centres)
-    offsets = scores @ (-2 * centres.T) + (centres**2).sum(axis=1)
-    nearest = offsets.argmin(axis=1)
-    squares = np.maximum(offsets[np.arange(n), nearest] + np.einsum("ij,ij->i", scores, scores), 0)
+    nearest, distances = vq(scores, centres, check_finite=False)
     members = sparse.csr_matrix((np.ones(n), nearest, np.arange(n + 1)), shape=(n, k))
-    return Sums(
-        np.asarray(members.T @ scores), np.bincount(nearest, minlength=k).astype(np.float64), squares.sum()
-    )
+    sizes = np.bincount(nearest, minlength=k).astype(np.float64)
+    return Sums(np.asarray(members.T @ scores), sizes, float(distances @ distances))
 
 
 def converge(scores: Array, centres: Array, max_iterations: int) -> tuple[Array, Sums, int]:
@@ -68,20 +67,14 @@ def plus_plus(scores: Array, k: int, rng: np.random.Generator) -> Array:
     Greedy k-means++ (Arthur & Vassilvitskii 2007, SODA): each is drawn by the squared distance to
     those before it, the best of 2 + ln k draws.
     """
-    norms = np.einsum("ij,ij->i", scores, scores)
     chosen = [int(rng.integers(len(scores)))]
-    squares = _squares(scores, norms, chosen)[:, 0]
-    while len(chosen) < k and squares.max() > 1e-12 * norms.max():
+    squares = cdist(scores, scores[chosen], "sqeuclidean")[:, 0]
+    while len(chosen) < k and squares.max() > 0:
         bounds = np.cumsum(squares)
         drawn = np.searchsorted(bounds, rng.random(2 + int(np.log(k))) * bounds[-1], side="right")
-        candidates = np.minimum(squares[:, None], _squares(scores, norms, drawn.clip(max=len(scores) - 1)))
+        drawn = drawn.clip(max=len(scores) - 1)
+        candidates = np.minimum(squares[:, None], cdist(scores, scores[drawn], "sqeuclidean"))
         best = candidates.sum(axis=0).argmin()
         chosen.append(int(drawn[best]))
         squares = candidates[:, best]
     return scores[chosen]
-
-
-def _squares(scores: Array, norms: Array, chosen: list[int] | npt.NDArray[np.int64]) -> Array:
-    """Squared distances of all rows to the chosen ones, of shape (n, len(chosen))."""
-    squares = norms[:, None] - 2 * scores @ scores[chosen].T + norms[chosen]
-    return np.maximum(squares, 0, out=squares)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +32,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
     """Scores whose rows are spread over executors, in a frame of `schemas.SCORES`."""
 
     n_rows: int
-
-    @property
-    def columns(self) -> list[str]:
-        """What `load` needs."""
-        return schemas.SCORES.names
+    columns: ClassVar[Sequence[str]] = tuple(schemas.SCORES.names)
 
     def sample(self, size: int, seed: int) -> Array:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.
@@ -49,9 +46,8 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
                 chosen = uniform(block.ids, seed) < share
                 yield encode(ScoreBlock(block.ids[chosen], block.scores[chosen]))
 
-        rows = self.map_blocks(choose, schemas.SCORES).collect()  # bounded: see above
-        cells = [[pa.scalar(bytes(row[name]), pa.binary()) for name in schemas.SCORES.names] for row in rows]
-        blocks = [block for block in (_block(*pair) for pair in cells) if block.ids.size]
+        rows = self.map_blocks(choose, schemas.SCORES).toPandas()  # bounded: see above
+        blocks = list(decode(pa.RecordBatch.from_pandas(rows)))
         order = np.argsort(np.concatenate([block.ids for block in blocks]))
         return np.concatenate([block.scores for block in blocks])[order]
 
@@ -65,11 +61,6 @@ def encode(block: ScoreBlock) -> pa.RecordBatch:
 def decode(batch: pa.RecordBatch) -> Iterator[ScoreBlock]:
     """The blocks of a batch of encoded rows, without empty ones; their arrays are not to be written to."""
     for row in range(batch.num_rows):
-        block = _block(batch["ids"][row], batch["scores"][row])
-        if block.ids.size:
-            yield block
-
-
-def _block(ids: pa.Scalar, scores: pa.Scalar) -> ScoreBlock:
-    numbers, values = compact.read(ids).values(), compact.read(scores).values().astype(np.float64)
-    return ScoreBlock(numbers, values.reshape(numbers.size, values.size // max(numbers.size, 1)))
+        ids, scores = (compact.read(batch[name][row]).values() for name in schemas.SCORES.names)
+        if ids.size:
+            yield ScoreBlock(ids, scores.astype(np.float64).reshape(ids.size, -1))
