@@ -49,6 +49,19 @@ def fit(scores: ScoreMatrix, k: int, seed: int = 7, restarts: int = 1) -> Cluste
     return kmeans.fit(scores, k, max_iterations=40, restarts=restarts, seed=seed)
 
 
+@pytest.mark.smoke
+def test_many_shapes_at_once_as_one_by_one(spark: SparkSession, sample_size: int) -> None:
+    rows = like_real_scores(600, 6)
+    shapes = [(2, 3), (None, 5), (4, 5)]
+    settings = {"max_iterations": 40, "restarts": 2, "seed": 7}
+    found = kmeans.fit_many(frame(spark, rows), shapes, **settings)
+    for (m, k), together in zip(shapes, found, strict=True):
+        alone = kmeans.fit(frame(spark, rows[:, :m]), k, **settings)
+        np.testing.assert_allclose(together.centres.centres, alone.centres.centres, atol=1e-9)
+        assert together.cost == pytest.approx(alone.cost) and together.sizes.tolist() == alone.sizes.tolist()
+        assert together.centres.centres.shape == (k, m or 6)
+
+
 def rounded(rows: Array) -> Array:
     """As score blocks hold them."""
     return rows.astype(np.float32).astype(np.float64)
@@ -126,13 +139,13 @@ def test_fewer_different_rows_than_clusters(spark: SparkSession, sample_size: in
 def test_centres_as_a_stage_of_a_pipeline(spark: SparkSession, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows, middles = rng.normal(size=(40, 3)), rng.normal(size=(4, 3))
-    centres = Centres(middles, 0.7)
+    centres = Centres(middles, 0.7, temperature=2.5)
     expected = centres.assign(rows)
     data = [(i, Vectors.dense(row)) for i, row in enumerate(rows)]
     dataset = spark.createDataFrame(data, ["id", "scores"]).repartition(3)
     CentresModel(centres).write().save(str(tmp_path / "model"))
     for model in (CentresModel(centres), CentresModel.load(str(tmp_path / "model"))):
-        assert model.centres.spread == 0.7
+        assert (model.centres.spread, model.centres.temperature) == (0.7, 2.5)
         out = model.transform(dataset).orderBy("id").toPandas()
         assert list(out.columns) == ["id", "scores", "cluster", "distance", "membership"]
         np.testing.assert_array_equal(out["cluster"], expected.clusters)

@@ -48,7 +48,7 @@ DECOMPOSITION = Decomposition(
     error=1e-9,
     converged=True,
 )
-CENTRES = Centres(np.array([[0.0, 1, 2, 1 / 3], [5, 0, 0, 0], [2, 2, 2, 2]]), spread=1.7)
+CENTRES = Centres(np.array([[0.0, 1, 2, 1 / 3], [5, 0, 0, 0], [2, 2, 2, 2]]), spread=17.0)
 
 
 def weights(rows: Array) -> dict[str, Array]:
@@ -61,7 +61,8 @@ def scores(rows: Array) -> dict[str, Array]:
 
 def nearest(rows: Array) -> dict[str, Array]:
     distances = np.linalg.norm(rows[:, None] - CENTRES.centres, axis=2)
-    kernel = 1 / (1 + distances**2 / CENTRES.spread)
+    variance = CENTRES.temperature * CENTRES.spread / CENTRES.centres.shape[1]
+    kernel = np.exp(-(distances**2) / (2 * variance))
     return {
         "cluster": distances.argmin(axis=1),
         "distance": distances.min(axis=1),

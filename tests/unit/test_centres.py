@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from scipy.stats import multivariate_normal
 
 from tastemap.clustering.centres import Centres
 from tastemap.clustering.kmeans import by_size
@@ -15,22 +16,26 @@ from tastemap.clustering.kmeans import by_size
 def test_assignment_against_all_distances() -> None:
     rng = np.random.default_rng(0)
     scores, centres = rng.normal(size=(500, 6)), rng.normal(size=(9, 6))
-    found = Centres(centres, 2.5).assign(scores)
+    found = Centres(centres, 2.5, temperature=1.4).assign(scores)
     distances = cdist(scores, centres)
     np.testing.assert_array_equal(found.clusters, distances.argmin(axis=1))
     np.testing.assert_allclose(found.distances, distances.min(axis=1), rtol=1e-12)
-    kernel = 1 / (1 + distances**2 / 2.5)
-    expected = kernel / kernel.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found.memberships, expected.max(axis=1), rtol=1e-12)
+    # Six columns share the spread of 2.5; the temperature multiplies the variance.
+    densities = [multivariate_normal(centre, 1.4 * 2.5 / 6).pdf(scores) for centre in centres]
+    expected = np.transpose(densities / np.sum(densities, axis=0))
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-9)
+    np.testing.assert_array_equal(found.memberships, found.probabilities.max(axis=1))
     assert found.clusters.dtype == np.int32
 
 
 def test_memberships_by_hand() -> None:
     # Between two centres, on one of them, and at 1 from one and 3 from the other, with s = 1.
-    found = Centres(np.array([[0.0], [4.0]]), 1.0).assign(np.array([[2.0], [4.0], [1.0]]))
+    found = Centres(np.array([[0.0], [4.0]]), 1.0, temperature=2.0).assign(np.array([[2.0], [4.0], [1.0]]))
     np.testing.assert_array_equal(found.clusters, [0, 1, 0])
     np.testing.assert_allclose(found.distances, [2.0, 0.0, 1.0], atol=1e-12)
-    np.testing.assert_allclose(found.memberships, [0.5, 1 / (1 + 1 / 17), (1 / 2) / (1 / 2 + 1 / 10)])
+    np.testing.assert_allclose(
+        found.memberships, [0.5, 1 / (1 + np.exp(-16 / 4)), 1 / (1 + np.exp((1 - 9) / 4))]
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -39,15 +44,16 @@ def test_memberships_by_hand() -> None:
     n=st.integers(1, 20),
     spread=st.sampled_from([0.0, 1e-30, 1e-3, 1.0, 1e6]),
     scale=st.sampled_from([0.0, 1e-6, 1.0, 1e6]),
+    temperature=st.sampled_from([0.01, 1.0, 100.0]),
     seed=st.integers(0, 99),
 )
 def test_memberships_lie_between_one_kth_and_one(
-    k: int, n: int, spread: float, scale: float, seed: int
+    k: int, n: int, spread: float, scale: float, temperature: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     centres = scale * rng.normal(size=(k, 3))
     rows = np.vstack([scale * rng.normal(size=(n, 3)), centres])
-    found = Centres(centres, spread).assign(rows)
+    found = Centres(centres, spread, temperature).assign(rows)
     assert np.all(found.memberships >= 1 / k - 1e-12) and np.all(found.memberships <= 1)
     assert np.all(found.clusters < k) and np.all(found.distances >= 0)
 

@@ -43,13 +43,13 @@ CENTRES = np.vstack([SCORES[[1, 20, 40]], np.full((1, 3), 1e4)])
 
 def segmentation() -> Segmentation:
     weighting = Weighting("stars", False, 0.0, np.zeros(D), 0.0)
-    return Segmentation(Projection(weighting, COMPONENTS, OFFSET), Centres(CENTRES, 7.0))
+    return Segmentation(Projection(weighting, COMPONENTS, OFFSET), Centres(CENTRES, 7.0, temperature=1.0))
 
 
 def assigned() -> pd.DataFrame:
     """Cluster, distance and membership of every user, from the dense table."""
     distances = cdist(SCORES, CENTRES)
-    kernel = 1 / (1 + distances**2 / 7.0)
+    kernel = np.exp(-(distances**2) * 3 / (2 * 7.0))  # a Gaussian whose three columns share the spread
     found = {
         "cluster": distances.argmin(axis=1),
         "distance": distances.min(axis=1),

@@ -13,6 +13,7 @@ from pyspark.ml.param.shared import HasInputCol
 from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import DataFrame
 from pyspark.sql.types import DoubleType, IntegerType, StructField
+from scipy.special import softmax
 
 from tastemap import vectors
 from tastemap.columns import append_columns
@@ -29,8 +30,18 @@ class Assignment:
     """Nearest centre, of shape (n,); of equally near ones the first."""
     distances: Array
     """Euclidean distance to it, of shape (n,)."""
-    memberships: Array
-    """Its probability, of shape (n,): 1 / k where all are equally near, towards 1 where one stands out."""
+    probabilities: Array
+    """Of every cluster, of shape (n, k): 1 / k where all are equally near, towards 1 where one stands out."""
+
+    @property
+    def memberships(self) -> Array:
+        """Probability of the cluster that was assigned, of shape (n,)."""
+        chosen: Array = np.take_along_axis(self.probabilities, self.clusters[:, None], axis=1)[:, 0]
+        return chosen
+
+
+TEMPERATURE = 1.4
+"""Of memberships, unless it is fitted: the best for held-out ratings on the logs in docs/evaluation.md."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +52,26 @@ class Centres:
     """Of shape (k, m)."""
     spread: float
     """Mean squared distance of the rows to their centres when it was fitted: the unit of memberships."""
+    temperature: float = TEMPERATURE
+    """1: memberships as sure as the spread says; more: less sure."""
 
     def assign(self, scores: Array) -> Assignment:
         """Clusters of scores of shape (n, m).
 
-        Memberships are those of a Student-t kernel with one degree of freedom, q_j ∝ 1 / (1 + d_j²/s),
-        as in deep embedded clustering (Xie et al. 2016, arXiv 1511.06335), with s the spread.
+        Probabilities are softmax(−m d² / (2 τ s)) with s the spread and τ the temperature: for τ = 1 the
+        posterior of a mixture of equally likely round Gaussians whose variance the spread gives.
         """
         norms = (self.centres**2).sum(axis=1)
         squares = (scores**2).sum(axis=1)[:, None] - 2.0 * scores @ self.centres.T + norms
         np.maximum(squares, 0.0, out=squares)
         clusters = squares.argmin(axis=1)
-        rows = np.arange(len(clusters))
+        distances = np.sqrt(np.take_along_axis(squares, clusters[:, None], axis=1)[:, 0])
         # Where every row was a centre the spread is 0, and what the squares hold is rounding.
         spread = max(self.spread, np.finfo(np.float64).eps * norms.max(), 1e-300)
-        kernel = 1.0 / (spread + squares)
-        memberships = kernel[rows, clusters] / kernel.sum(axis=1)
-        return Assignment(clusters.astype(np.int32), np.sqrt(squares[rows, clusters]), memberships)
+        probabilities = softmax(
+            squares * (-0.5 * self.centres.shape[1] / (self.temperature * spread)), axis=1
+        )
+        return Assignment(clusters.astype(np.int32), distances, probabilities)
 
 
 class CentresModel(Model, HasInputCol, MLReadable["CentresModel"], MLWritable):
@@ -90,7 +104,8 @@ class CentresModel(Model, HasInputCol, MLReadable["CentresModel"], MLWritable):
 
     def write(self) -> MLWriter:
         """Writer of params as Spark ML metadata and of the centres as Parquet."""
-        return ArraysWriter(self, {"centres": self._centres.centres}, {"spread": self._centres.spread})
+        scalars = {name: getattr(self._centres, name) for name in ("spread", "temperature")}
+        return ArraysWriter(self, {"centres": self._centres.centres}, scalars)
 
     @classmethod
     def read(cls) -> MLReader[CentresModel]:
