@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NoReturn
 
 from tastemap import config as configuration
@@ -29,7 +30,13 @@ class Arguments:
     config: Config
 
 
-def parse(description: str, sections: Sequence[str], argv: Sequence[str] | None = None) -> Arguments:
+def parse(
+    description: str,
+    sections: Sequence[str],
+    argv: Sequence[str] | None = None,
+    *,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> Arguments:
     """Parse a job's command line.
 
     Parameters
@@ -40,6 +47,8 @@ def parse(description: str, sections: Sequence[str], argv: Sequence[str] | None 
         Sections of the configuration whose options the job takes.
     argv : sequence of str, optional
         Default: the process's own.
+    defaults : mapping
+        Values of options where the job has other ones than the library; a file and the command line win.
 
     Raises
     ------
@@ -48,7 +57,7 @@ def parse(description: str, sections: Sequence[str], argv: Sequence[str] | None 
     SystemExit
         After `--help`.
     """
-    parser = _parser(description, sections)
+    parser = _parser(description, sections, defaults)
     argv = sys.argv[1:] if argv is None else argv
     # Nothing is required and everything is a text to argparse: it would stop at the first fault.
     found, rest = parser.parse_known_args(argv)
@@ -64,7 +73,7 @@ def parse(description: str, sections: Sequence[str], argv: Sequence[str] | None 
             faults.append(f"--{name} is missing; for example --{name} {example}")
     named = {"ratings", "output", "movies", "config"}
     options = {name: value for name, value in given.items() if name not in named and value != ""}
-    config, more = configuration.load(given.get("config") or None, options)
+    config, more = configuration.load(given.get("config") or None, options, defaults)
     if faults + more:
         raise UserError(faults + more)
     return Arguments(tuple(given["ratings"]), given["output"], given.get("movies"), overwrite, config)
@@ -110,7 +119,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return f"{action.metavar or default_metavar}{'...' if action.nargs == '*' else ''}"
 
 
-def _parser(description: str, sections: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(
+    description: str, sections: Sequence[str], defaults: Mapping[str, str]
+) -> argparse.ArgumentParser:
     summary, _, examples = description.partition("\n\n")
     parser = _Parser(
         description=summary,
@@ -140,6 +151,8 @@ def _parser(description: str, sections: Sequence[str]) -> argparse.ArgumentParse
         group = parser.add_argument_group(name, (section.__doc__ or "").strip())
         for spec in declared(section):
             metavar = "|".join(spec.choices) or spec.type.__name__.upper()
-            default = "" if spec.default is None else f" [{str(spec.default).lower()}]"
+            metavar += ",..." if spec.several else ""
+            default_text = defaults.get(spec.name, spec.default_text)
+            default = "" if default_text is None else f" [{default_text}]"
             group.add_argument(spec.flag, nargs="?", const="", metavar=metavar, help=spec.help + default)
     return parser

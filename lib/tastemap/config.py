@@ -6,6 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tastemap.errors import UserError
@@ -14,6 +15,8 @@ from tastemap.options import declared, option, read_section, unknown
 FORMATS = ("auto", "movielens", "netflix", "parquet", "csv")
 WEIGHTINGS = ("residual", "centered", "stars", "rated")
 PCA_SOLVERS = ("auto", "krylov", "spark")
+AUTO = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
+"""Numbers of clusters to choose from; for a person to tell them apart they should not be many."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +47,12 @@ class CleaningConfig:
 class WeightingConfig:
     """What a rating counts in the user vectors that are compared."""
 
-    weighting: str = option(
-        "residual",
+    weighting: tuple[str, ...] = option(
+        ("residual",),
         "residual: minus global mean, movie and user effect; centered: minus the user's mean; "
         "stars: as given, unrated 0; rated: 1 for rated",
         choices=WEIGHTINGS,
+        words={"all": WEIGHTINGS},
     )
     normalize: bool = option(True, "scale every user's vector to length 1")
     movie_shrinkage: float = option(
@@ -61,7 +65,7 @@ class WeightingConfig:
 class DecompositionConfig:
     """Principal components."""
 
-    n_components: int = option(32, "principal components the users are compared on", minimum=1)
+    n_components: tuple[int, ...] = option((32,), "principal components the users are compared on", minimum=1)
     pca_solver: str = option(
         "auto", "krylov: any number of movies; spark: stock Spark ML, narrow data only", choices=PCA_SOLVERS
     )
@@ -74,9 +78,28 @@ class DecompositionConfig:
 class ClusteringConfig:
     """Clusters of users."""
 
-    n_clusters: int = option(8, "clusters to find", minimum=2)
+    n_clusters: tuple[int, ...] = option(
+        (8,),
+        "clusters to find; of several numbers (4:40:4, or auto) the one that held-out ratings and "
+        "stability speak for",
+        minimum=2,
+        words={"auto": AUTO},
+    )
     max_iterations: int = option(40, "iterations of KMeans at most", minimum=1)
     restarts: int = option(4, "starts of KMeans; the one of the lowest cost counts", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How clusterings are judged, and compared where there are several."""
+
+    holdout: float = option(
+        0.1, "share of the ratings that is kept from fitting and predicted", minimum=0.001, maximum=0.5
+    )
+    repeats: int = option(3, "fits on resampled users, for the stability", minimum=1)
+    truth: str | None = option(
+        None, "Parquet or CSV of true groups to compare with, columns user_id and group"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +127,21 @@ class Config:
     weighting: WeightingConfig = WeightingConfig()
     decomposition: DecompositionConfig = DecompositionConfig()
     clustering: ClusteringConfig = ClusteringConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     profiles: ProfileConfig = ProfileConfig()
     run: RunConfig = RunConfig()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries."""
-        return dataclasses.asdict(self)
+        """Plain nested dictionaries; of several values a list, one as it is."""
+
+        def plain(value: Any) -> Any:
+            several = isinstance(value, tuple)
+            return (list(value) if len(value) > 1 else value[0]) if several else value
+
+        return {
+            section: {name: plain(value) for name, value in options.items()}
+            for section, options in dataclasses.asdict(self).items()
+        }
 
 
 SECTIONS: dict[str, type] = {
@@ -118,12 +150,15 @@ SECTIONS: dict[str, type] = {
     "weighting": WeightingConfig,
     "decomposition": DecompositionConfig,
     "clustering": ClusteringConfig,
+    "evaluation": EvaluationConfig,
     "profiles": ProfileConfig,
     "run": RunConfig,
 }
 
 
-def load(path: str | None, flags: Mapping[str, str]) -> tuple[Config, list[str]]:
+def load(
+    path: str | None, flags: Mapping[str, str], defaults: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Config, list[str]]:
     """Merge defaults, a TOML file and the command line.
 
     Parameters
@@ -132,6 +167,8 @@ def load(path: str | None, flags: Mapping[str, str]) -> tuple[Config, list[str]]
         A TOML file.
     flags : mapping
         Option names and texts from the command line.
+    defaults : mapping
+        Option names and texts in place of the declared defaults.
 
     Returns
     -------
@@ -148,7 +185,7 @@ def load(path: str | None, flags: Mapping[str, str]) -> tuple[Config, list[str]]
         if not isinstance(table, dict):
             faults.append(f"{path} {name} is {table!r}; expected a table [{name}]")
             table = {}
-        values, found = read_section(section, table, flags, f"{path} [{name}]")
+        values, found = read_section(section, {**_of(section, defaults), **table}, flags, f"{path} [{name}]")
         sections[name] = section(**values)
         faults += found
     config = Config(**sections)
@@ -158,6 +195,10 @@ def load(path: str | None, flags: Mapping[str, str]) -> tuple[Config, list[str]]
             f"--rating-min is {low:g}, --rating-max is {high:g}; the first must be below the second"
         )
     return config, faults
+
+
+def _of(section: type, values: Mapping[str, str]) -> dict[str, str]:
+    return {spec.name: values[spec.name] for spec in declared(section) if spec.name in values}
 
 
 def _read_toml(path: str) -> tuple[dict[str, Any], list[str]]:

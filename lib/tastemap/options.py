@@ -12,6 +12,7 @@ import math
 import numbers
 import typing
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 _METADATA = "tastemap"
@@ -24,9 +25,13 @@ def option(
     choices: Sequence[str] = (),
     minimum: float | None = None,
     maximum: float | None = None,
+    words: Mapping[str, tuple[Any, ...]] = MappingProxyType({}),
 ) -> Any:
-    """Declare a dataclass field that users can set; `minimum` and `maximum` are inclusive."""
-    found = {"help": help, "choices": tuple(choices), "minimum": minimum, "maximum": maximum}
+    """Declare a dataclass field that users can set; `minimum` and `maximum` are inclusive.
+
+    A field that is a tuple takes several values: `words` stand for some of them.
+    """
+    found = {"help": help, "choices": tuple(choices), "minimum": minimum, "maximum": maximum, "words": words}
     return dataclasses.field(default=default, metadata={_METADATA: found})
 
 
@@ -36,12 +41,22 @@ class Declared:
 
     name: str
     type: type
+    several: bool
+    """Whether the value is a tuple of that type."""
     optional: bool
     default: Any
     help: str
     choices: tuple[str, ...]
     minimum: float | None
     maximum: float | None
+    words: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+    """Texts that stand for several values."""
+
+    @property
+    def default_text(self) -> str | None:
+        """The default as one would write it; None where there is none."""
+        values = self.default if self.several else [self.default]
+        return None if self.default is None else ",".join(str(value) for value in values).lower()
 
     @property
     def flag(self) -> str:
@@ -50,6 +65,10 @@ class Declared:
 
     def allowed(self) -> str:
         """The allowed values, in words."""
+        if self.several:
+            words = "".join(f", or {word}" for word in self.words)
+            ranges = " or as FIRST:LAST:STEP" if self.type is int else ""
+            return f"{dataclasses.replace(self, several=False).allowed()}, several with commas{ranges}{words}"
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.type is bool:
@@ -71,20 +90,47 @@ class Declared:
         """
         if value is None and self.optional:
             return None
+        if self.several:
+            return self._convert_several(value, origin)
         fault = ValueError(f"{origin} is {value!r}; allowed: {self.allowed()}")
         try:
             converted = self._parse(value)
         except (ValueError, TypeError, KeyError, OverflowError):
             raise fault from None
         if self.choices and converted not in self.choices:
-            near = difflib.get_close_matches(str(converted), self.choices, 1)
-            raise ValueError(f"{fault}" + (f" (did you mean {near[0]}?)" if near else ""))
+            raise ValueError(f"{fault}{self._hint(converted)}")
         below = self.minimum is not None and converted < self.minimum
         above = self.maximum is not None and converted > self.maximum
         endless = self.type is float and not math.isfinite(converted)
         if below or above or endless:
             raise fault
         return converted
+
+    def _convert_several(self, value: Any, origin: str) -> tuple[Any, ...]:
+        if isinstance(value, str) and value in self.words:
+            return self.words[value]
+        if isinstance(value, str):
+            parts: Sequence[Any] = [part.strip() for part in value.split(",")]
+        else:
+            parts = value if isinstance(value, (list, tuple)) else [value]
+        one = dataclasses.replace(self, several=False)
+        found: list[Any] = []
+        try:
+            for part in parts:
+                is_range = self.type is int and isinstance(part, str) and ":" in part
+                found += _range(part, one) if is_range else [one.convert(part, origin)]
+        except ValueError:
+            found = []
+        if not found:
+            hints = (self._hint(part) for part in parts if part not in self.choices)
+            raise ValueError(
+                f"{origin} is {value!r}; allowed: {self.allowed()}{next(filter(None, hints), '')}"
+            )
+        return tuple(dict.fromkeys(found))
+
+    def _hint(self, value: Any) -> str:
+        near = difflib.get_close_matches(str(value), [*self.choices, *self.words], 1)
+        return f" (did you mean {near[0]}?)" if near else ""
 
     def _parse(self, value: Any) -> Any:
         if self.type is bool:
@@ -95,16 +141,24 @@ class Declared:
         return self.type(value)
 
 
+def _range(text: str, one: Declared) -> range:
+    """FIRST:LAST:STEP, with the last."""
+    first, last, step = (one.convert(bound, text) for bound in text.split(":"))
+    return range(first, last + 1, step)
+
+
 def declared(section: type) -> list[Declared]:
     """The options of a section, in the order of declaration."""
     hints = typing.get_type_hints(section)
     result = []
     for field in dataclasses.fields(section):
-        kinds = [kind for kind in typing.get_args(hints[field.name]) if kind is not type(None)]
-        kind = kinds[0] if kinds else hints[field.name]
-        result.append(
-            Declared(field.name, kind, bool(kinds), field.default, **dict(field.metadata[_METADATA]))
-        )
+        hint = hints[field.name]
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        several = typing.get_origin(hint) is tuple
+        optional = bool(kinds) and not several
+        found = dict(field.metadata[_METADATA])
+        kind = kinds[0] if kinds else hint
+        result.append(Declared(field.name, kind, several, optional, field.default, **found))
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,8 @@ from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.errors import UserError
+from tastemap.evaluation.choice import Choice, choose
+from tastemap.evaluation.evaluate import evaluate, hold_out
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
@@ -38,6 +40,7 @@ class Result:
     manifest: dict[str, Any]
     profiles: pd.DataFrame
     cluster_movies: pd.DataFrame
+    choice: Choice
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def cluster_users(
     UserError
         The log, the options or the output cannot be used; nothing has been changed then.
     """
+    check_one(config)
     stages = Stages()
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
@@ -88,6 +92,7 @@ def cluster_users(
             with stages("write user vectors", "users") as stage:
                 run.write("user_vectors", pivot.user_vectors(matrix))
                 stage.rows = counts["users"]
+            choice = choose_clusters(kept, run, config, stages)
             weights = weighting.fit(kept.movies.n_ratings, kept.movies.rating_sums, config.weighting)
             with stages("principal components", "passes") as stage:
                 passes: list[Progress] = []
@@ -97,13 +102,14 @@ def cluster_users(
             with stages("cluster", "clusters") as stage:
                 clustering = kmeans.fit(
                     segmentation.scores(matrix, projection, counts["users"]),
-                    config.clustering.n_clusters,
+                    choice.n_clusters,
                     max_iterations=config.clustering.max_iterations,
                     restarts=config.clustering.restarts,
                     seed=config.run.seed,
                 )
                 stage.rows = len(clustering.sizes)
-            segments = Segmentation(projection, clustering.centres)
+            centres = replace(clustering.centres, temperature=choice.temperature)
+            segments = Segmentation(projection, centres)
             with stages("assign", "users") as stage:
                 run.write("assignments", segmentation.assignments(matrix, segments))
                 stage.rows = counts["users"]
@@ -126,17 +132,53 @@ def cluster_users(
             }
             for name, (rows, schema) in small.items():
                 run.write_small(name, rows, schema)
-            run.write_model("model", segmentation.pipeline_model(weights, decomposition, clustering.centres))
+            run.write_model("model", segmentation.pipeline_model(weights, decomposition, centres))
             stage.rows = len(small)
         manifest = {
             "inputs": rating_log.describe(),
             "counts": counts,
             "stages": stages.record(),
             "config": config.as_dict(),
-            "metrics": metrics(decomposition, passes, clustering),
+            "metrics": metrics(decomposition, passes, clustering, choice),
         }
         run.finish(manifest)
-    return Result(run.output, manifest, table, movie_table)
+    return Result(run.output, manifest, table, movie_table, choice)
+
+
+def check_one(config: Config) -> None:
+    """Refuse several values where one run has one.
+
+    Raises
+    ------
+    UserError
+        With every fault.
+    """
+    several = {"--weighting": config.weighting.weighting, "--n-components": config.decomposition.n_components}
+    faults = [
+        f"{flag} names {len(values)} values, {', '.join(map(str, values))}; clusters are made with one: give "
+        "one, and compare several with jobs/evaluate_clusters.py"
+        for flag, values in several.items()
+        if len(values) > 1
+    ]
+    if faults:
+        raise UserError(faults)
+
+
+def choose_clusters(kept: Cleaned, run: Run, config: Config, stages: Stages) -> Choice:
+    """The number of clusters that is asked for, or of several the one that earns it, with what speaks for it.
+
+    To choose, every number is fitted without some of the ratings and judged by them; the tables `evaluation`
+    and `cluster_stability` hold the whole curve. The clusters themselves are then fitted on all ratings.
+    """
+    if len(config.clustering.n_clusters) == 1:
+        return Choice(config.clustering.n_clusters[0], reason="as asked for")
+    with stages("choose clusters", "numbers") as stage:
+        data = hold_out(kept.matrix, kept.movies.ids, kept.counts["users"], config)
+        found = evaluate(data, config)
+        run.write_small("evaluation", found.figures, schemas.EVALUATION)
+        run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
+        stage.rows = len(config.clustering.n_clusters)
+    return choose(found.figures)
 
 
 @contextmanager
@@ -186,7 +228,7 @@ def check_size(users: int, movies: int, config: Config) -> None:
         With every fault.
     """
     faults = []
-    n_clusters, n_components = config.clustering.n_clusters, config.decomposition.n_components
+    n_clusters, n_components = max(config.clustering.n_clusters), max(config.decomposition.n_components)
     if n_clusters > users:
         faults.append(
             f"--n-clusters is {n_clusters}, but only {users:,} users remain after cleaning; ask for at most "
@@ -210,16 +252,17 @@ def principal_components(
 ) -> Decomposition:
     """Principal components of the weighted ratings, by the solver that is configured."""
     settings = config.decomposition
+    (n_components,) = settings.n_components
     if settings.pca_solver == "spark":
         vectors = WeightingModel(weights).transform(run.read("user_vectors"))
-        pca = PCA(k=settings.n_components, inputCol="weights", solver="spark", seed=config.run.seed)
+        pca = PCA(k=n_components, inputCol="weights", solver="spark", seed=config.run.seed)
         try:
             return pca.fit(vectors).decomposition
         except ValueError as error:
             raise UserError(f"--pca-solver spark: {error}") from error
     found = decompose(
         matrix.loading(weights.loading(matrix.load)),
-        settings.n_components,
+        n_components,
         tol=settings.pca_tolerance,
         seed=config.run.seed,
         on_pass=on_pass,
@@ -252,7 +295,7 @@ def activity(assignments: DataFrame) -> pd.DataFrame:
 
 
 def metrics(
-    decomposition: Decomposition, passes: Sequence[Progress], clustering: Clustering
+    decomposition: Decomposition, passes: Sequence[Progress], clustering: Clustering, choice: Choice
 ) -> dict[str, Any]:
     """Figures of merit for the record."""
     return {
@@ -264,4 +307,6 @@ def metrics(
         "kmeans_cost": clustering.cost,
         "kmeans_iterations": clustering.iterations,
         "cluster_sizes": clustering.sizes.tolist(),
+        "temperature": choice.temperature,
+        "choice": choice.reason,
     }

@@ -127,6 +127,27 @@ CLUSTER_GENRES = _table(
 )
 """One row a cluster and genre; a movie of several genres counts in each. `share` is of the ratings."""
 
+EVALUATION = _table(
+    ("weighting", _STRING, True),
+    ("n_components", _INT, True),
+    ("n_clusters", _INT, True),
+    ("repeat", _INT),
+    ("predictor", _STRING),
+    ("metric", _STRING),
+    ("value", _DOUBLE),
+)
+"""One row a figure; the setting is null where it depends on none, `repeat` 0 where it is of all users."""
+
+CLUSTER_STABILITY = _table(
+    ("weighting", _STRING),
+    ("n_components", _INT),
+    ("n_clusters", _INT),
+    ("cluster", _INT),
+    ("n_users", _LONG),
+    ("jaccard", _DOUBLE),
+)
+"""One row a setting and cluster; `jaccard` is how far the cluster is found again on resampled users."""
+
 _LOADINGS = ArrayType(_table(("movie_id", _INT), ("title", _STRING, True), ("loading", _DOUBLE)), False)
 
 COMPONENTS = _table(

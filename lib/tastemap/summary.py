@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from tastemap.evaluation.choice import Choice, verdict
+from tastemap.evaluation.summary import table_lines
 from tastemap.pipeline import Result
 
 WIDTH = 120
@@ -23,12 +25,26 @@ def text(result: Result) -> str:
         f"{counts['duplicates']} duplicates, {counts['ratings_dropped']} dropped as too rare",
         f"{counts['ratings_kept']} ratings of {counts['movies']} movies by {counts['users']} users clustered",
         "",
+        *choice_lines(result.choice),
         *cluster_lines(result.profiles, result.cluster_movies),
         "",
         *(line.replace("\u00a0", " ") for line in times),
         f"results: {result.output.removeprefix('file:')}",
     ]
     return "\n".join(shown)
+
+
+def choice_lines(choice: Choice) -> list[str]:
+    """Say why it is so many clusters, where there was a choice."""
+    if choice.figures is None:
+        return []
+    told = [choice.reason + ".", verdict(choice.figures)]
+    return [
+        *table_lines(choice.figures),
+        "",
+        *(line for sentence in told for line in textwrap.wrap(sentence, WIDTH)),
+        "",
+    ]
 
 
 def cluster_lines(profiles: pd.DataFrame, cluster_movies: pd.DataFrame) -> list[str]:

@@ -65,6 +65,12 @@ def csr(
     return matrix
 
 
+def select(matrix: sparse.csr_matrix, chosen: npt.NDArray[np.bool_]) -> sparse.csr_matrix:
+    """The stored values that are chosen (of shape (nnz,)), in a matrix of the same shape."""
+    indptr = np.concatenate([[0], np.cumsum(chosen)])[matrix.indptr]
+    return csr(matrix.data[chosen], matrix.indices[chosen], indptr, matrix.shape[1])
+
+
 def from_csr(matrix: sparse.csr_matrix) -> pa.Array:
     """Rows of a matrix as sparse vectors; stored zeros stay stored."""
     n, size = matrix.shape

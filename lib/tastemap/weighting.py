@@ -75,30 +75,40 @@ class Weighting:
 
         return weighted
 
+    def user_effects(self, ratings: sparse.csr_matrix) -> Array:
+        """b_u of the users with ratings of shape (n, d), of shape (n,); 0 of those without."""
+        return _row_means(self._without_movies(ratings), ratings, self.user_shrinkage)
+
+    def _without_movies(self, ratings: sparse.csr_matrix) -> Array:
+        values: Array = ratings.data - (self.global_mean + self.movie_effects)[ratings.indices]
+        return values
+
     def _weights(self, ratings: sparse.csr_matrix) -> Array:
         if self.kind == "rated":
             return np.ones(ratings.nnz)
         if self.kind == "stars":
             return ratings.data.astype(np.float64)
-        prior = 0.0
         if self.kind == "centered":
-            weights = ratings.data.astype(np.float64)
+            weights, prior = ratings.data.astype(np.float64), 0.0
         else:
-            weights = ratings.data - (self.global_mean + self.movie_effects)[ratings.indices]
-            prior = self.user_shrinkage
-        counts = np.diff(ratings.indptr)
-        sums = _row_sums(weights, ratings)
-        effects = np.divide(sums, counts + prior, out=np.zeros_like(sums), where=counts > 0)
-        weights -= _spread(effects, ratings)
+            weights, prior = self._without_movies(ratings), self.user_shrinkage
+        weights -= _spread(_row_means(weights, ratings, prior), ratings)
         return weights
 
 
 def fit(n_ratings: npt.NDArray[np.int64], rating_sums: Array, config: WeightingConfig) -> Weighting:
-    """Weighting from the number and the sum of the ratings of each movie, of shape (d,) each."""
+    """Weighting from the number and the sum of the ratings of each movie, of shape (d,) each; one kind."""
     mean = float(rating_sums.sum() / max(n_ratings.sum(), 1))
     denominators = np.maximum(n_ratings + config.movie_shrinkage, 1e-300)
     effects = (rating_sums - n_ratings * mean) / denominators
-    return Weighting(config.weighting, config.normalize, mean, effects, config.user_shrinkage)
+    (kind,) = config.weighting
+    return Weighting(kind, config.normalize, mean, effects, config.user_shrinkage)
+
+
+def _row_means(values: Array, pattern: sparse.csr_matrix, prior: float) -> Array:
+    """Means over the rows, shrunk towards 0 by so many values of 0; 0 for empty rows."""
+    sums, counts = _row_sums(values, pattern), np.diff(pattern.indptr)
+    return np.divide(sums, counts + prior, out=np.zeros_like(sums), where=counts > 0)
 
 
 def _row_sums(values: Array, pattern: sparse.csr_matrix) -> Array:

@@ -43,7 +43,7 @@ def test_everything_given(tmp_path: Path) -> None:
         *("--n-clusters", "5", "--normalize=false", "--rating-min", "-1", "--weighting", "stars"),
     )
     assert (found.ratings, found.movies, found.output, found.overwrite) == (("a", "b*"), "m", "out", True)
-    assert (found.config.run.seed, found.config.clustering.n_clusters) == (3, 5)
+    assert (found.config.run.seed, found.config.clustering.n_clusters) == (3, (5,))
     assert found.config.weighting.normalize is False and found.config.source.rating_min == -1.0
 
 
@@ -137,7 +137,7 @@ def test_a_job_takes_the_options_of_its_sections_only(tmp_path: Path) -> None:
     # One file serves all jobs.
     path = tmp_path / "own.toml"
     path.write_text("[clustering]\nn_clusters = 4\n")
-    assert parse(*GOOD, "--config", str(path), sections=("run",)).config.clustering.n_clusters == 4
+    assert parse(*GOOD, "--config", str(path), sections=("run",)).config.clustering.n_clusters == (4,)
 
 
 def test_help_says_everything(capsys: pytest.CaptureFixture[str]) -> None:

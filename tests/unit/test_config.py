@@ -46,9 +46,9 @@ def test_defaults_are_those_that_were_promised() -> None:
     config = Config()
     assert config.source.format == "auto" and config.source.max_bad_fraction == 0.01
     assert (config.cleaning.min_user_ratings, config.cleaning.min_movie_ratings) == (20, 5)
-    assert (config.weighting.weighting, config.weighting.normalize) == ("residual", True)
-    assert (config.decomposition.n_components, config.decomposition.pca_solver) == (32, "auto")
-    assert (config.clustering.n_clusters, config.run.seed) == (8, 7)
+    assert (config.weighting.weighting, config.weighting.normalize) == (("residual",), True)
+    assert (config.decomposition.n_components, config.decomposition.pca_solver) == ((32,), "auto")
+    assert (config.clustering.n_clusters, config.run.seed) == ((8,), 7)
 
 
 def test_example_file_holds_the_defaults() -> None:
@@ -83,11 +83,11 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     path = write(tmp_path, "[clustering]\nn_clusters = 12\nmax_iterations = 5\n[run]\nseed = 1\n")
     config, faults = load(path, {"n_clusters": "15", "weighting": "stars"})
     assert faults == []
-    assert (config.clustering.n_clusters, config.clustering.max_iterations) == (15, 5)
+    assert (config.clustering.n_clusters, config.clustering.max_iterations) == ((15,), 5)
     assert (config.run.seed, config.weighting.weighting) == (1, "stars")
     expected = Config(
         weighting=dataclasses.replace(Config().weighting, weighting="stars"),
-        clustering=dataclasses.replace(Config().clustering, n_clusters=15, max_iterations=5),
+        clustering=dataclasses.replace(Config().clustering, n_clusters=(15,), max_iterations=5),
         run=dataclasses.replace(Config().run, seed=1),
     )
     assert config == expected
@@ -105,10 +105,10 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
             f"unknown table in {path}: colour (known: {', '.join(SECTIONS)})",
             f"unknown table in {path}: clusterin (did you mean clustering?)",
             f"unknown key in {path} [clustering]: n_cluster (did you mean n_clusters?)",
-            f"{path} [clustering] n_clusters is 1; allowed: a whole number of at least 2",
+            f"{path} [clustering] n_clusters is 1; allowed: a whole number of at least 2, several with commas or as FIRST:LAST:STEP, or auto",
             f"{path} [run] seed is 'x'; allowed: a whole number from 0 to 2147483647",
             f"{path} [cleaning] min_user_ratings is [3]; allowed: a whole number of at least 1",
-            "--weighting is 'star'; allowed: one of residual, centered, stars, rated (did you mean stars?)",
+            "--weighting is 'star'; allowed: one of residual, centered, stars, rated, several with commas, or all (did you mean stars?)",
             "--rating-min is 5, --rating-max is 1; the first must be below the second",
         ]
     )
@@ -156,14 +156,14 @@ def test_a_missing_file_and_a_directory(tmp_path: Path) -> None:
 
 def test_from_python() -> None:
     config = from_options(n_clusters=3, weighting="rated", normalize=False, rating_min=None)
-    assert (config.clustering.n_clusters, config.weighting.weighting) == (3, "rated")
+    assert (config.clustering.n_clusters, config.weighting.weighting) == ((3,), ("rated",))
     assert config.weighting.normalize is False and config.source.rating_min is None
 
 
 def test_from_python_over_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, "[clustering]\nn_clusters = 12\n[run]\nseed = 1\n")
     config = from_options(path, seed=2)
-    assert (config.clustering.n_clusters, config.run.seed) == (12, 2)
+    assert (config.clustering.n_clusters, config.run.seed) == ((12,), 2)
 
 
 def test_from_python_raises_with_all_faults() -> None:
@@ -171,7 +171,7 @@ def test_from_python_raises_with_all_faults() -> None:
         from_options(n_clusters=1, n_component=3, seed=None)
     assert error.value.faults == (
         "unknown option n_component (did you mean n_components?)",
-        "--n-clusters is 1; allowed: a whole number of at least 2",
+        "--n-clusters is 1; allowed: a whole number of at least 2, several with commas or as FIRST:LAST:STEP, or auto",
         "--seed is None; allowed: a whole number from 0 to 2147483647",
     )
 

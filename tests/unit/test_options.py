@@ -22,6 +22,8 @@ class Section:
     kind: str = option("oak", "of tree", choices=("oak", "beech", "birch"))
     label: str = option("", "on the gate")
     fenced: bool = option(True, "all around")
+    ages: tuple[int, ...] = option((5,), "years", minimum=1, words={"any": (1, 10, 100)})
+    kinds: tuple[str, ...] = option(("oak", "beech"), "of trees", choices=("oak", "beech", "birch"))
 
 
 def spec(name: str) -> Declared:
@@ -37,7 +39,11 @@ def test_declared_in_order_with_types_and_flags() -> None:
         ("kind", str, False),
         ("label", str, False),
         ("fenced", bool, False),
+        ("ages", int, False),
+        ("kinds", str, False),
     ]
+    assert [each.name for each in found if each.several] == ["ages", "kinds"]
+    assert (spec("ages").default_text, spec("kinds").default_text) == ("5", "oak,beech")
     assert [each.default for each in found] == list(dataclasses.astuple(Section()))
     assert spec("n_trees").flag == "--n-trees"
     assert spec("n_trees").help == "how many"
@@ -62,6 +68,15 @@ def test_declared_in_order_with_types_and_flags() -> None:
         ("fenced", "false", False),
         ("fenced", "True", True),
         ("fenced", False, False),
+        ("ages", "7", (7,)),
+        ("ages", 7, (7,)),
+        ("ages", [7, "8"], (7, 8)),
+        ("ages", "4, 2,4", (4, 2)),
+        ("ages", "4:9:2", (4, 6, 8)),
+        ("ages", "1,4:8:4,20", (1, 4, 8, 20)),
+        ("ages", "any", (1, 10, 100)),
+        ("kinds", "birch", ("birch",)),
+        ("kinds", "birch,oak", ("birch", "oak")),
     ],
 )
 def test_values_are_converted(name: str, given: Any, expected: Any) -> None:
@@ -69,6 +84,7 @@ def test_values_are_converted(name: str, given: Any, expected: Any) -> None:
     assert found == expected and type(found) is type(expected)
 
 
+YEARS = "allowed: a whole number of at least 1, several with commas or as FIRST:LAST:STEP, or any"
 WHOLE = "allowed: a whole number from 1 to 2147483647"
 
 
@@ -101,6 +117,15 @@ WHOLE = "allowed: a whole number from 1 to 2147483647"
         ("fenced", "yes", "--it is 'yes'; allowed: true or false"),
         ("fenced", 1, "--it is 1; allowed: true or false"),
         ("fenced", None, "--it is None; allowed: true or false"),
+        ("ages", "4:9", f"--it is '4:9'; {YEARS}"),
+        ("ages", "9:4:1", f"--it is '9:4:1'; {YEARS}"),
+        ("ages", "4:9:0", f"--it is '4:9:0'; {YEARS}"),
+        ("ages", "3,", f"--it is '3,'; {YEARS}"),
+        ("ages", "0", f"--it is '0'; {YEARS}"),
+        ("ages", [], f"--it is []; {YEARS}"),
+        ("ages", "some", f"--it is 'some'; {YEARS}"),
+        ("kinds", "oak,palm", "--it is 'oak,palm'; allowed: one of oak, beech, birch, several with commas"),
+        ("kinds", "oak,birck", "birch, several with commas (did you mean birch?)"),
     ],
 )
 def test_what_is_not_allowed_is_said(name: str, given: Any, told: str) -> None:
@@ -130,7 +155,7 @@ def test_unknown_keys_get_the_nearest_or_all_that_are_known() -> None:
     assert values == {}
     assert faults == [
         "unknown key in park.toml [trees]: n_tree (did you mean n_trees?)",
-        "unknown key in park.toml [trees]: zzz (known: n_trees, height, lowest, kind, label, fenced)",
+        "unknown key in park.toml [trees]: zzz (known: n_trees, height, lowest, kind, label, fenced, ages, kinds)",
     ]
 
 

@@ -15,5 +15,5 @@ OPTIONS = [option for section in config.SECTIONS.values() for option in declared
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_option_stands_in_the_table_with_its_default(option: Declared) -> None:
-    default = "" if option.default is None else f"`{str(option.default).lower()}`"
+    default = "" if option.default_text is None else f"`{option.default_text}`"
     assert f"| `{option.flag}` | {default} | {option.help}" in README

@@ -25,11 +25,11 @@ KINDS = ("residual", "centered", "stars", "rated")
 def expected(log: pd.DataFrame, fitted_on: pd.DataFrame, config: WeightingConfig) -> pd.Series:
     """Weights of the rows of a log."""
     stars, user = log["rating"].astype(float), log["user_id"]
-    if config.weighting == "rated":
+    if config.weighting == ("rated",):
         weights = stars * 0 + 1
-    elif config.weighting == "stars":
+    elif config.weighting == ("stars",):
         weights = stars
-    elif config.weighting == "centered":
+    elif config.weighting == ("centered",):
         weights = stars - stars.groupby(user).transform("mean")
     else:
         mean = fitted_on["rating"].astype(float).mean()
@@ -51,7 +51,8 @@ def fitted(log: pd.DataFrame, movie_ids: npt.NDArray[np.int32], config: Weightin
 
 
 def settings_of(**options: Any) -> WeightingConfig:
-    return WeightingConfig(**options)
+    kinds = {"weighting": (options["weighting"],)} if "weighting" in options else {}
+    return WeightingConfig(**options | kinds)
 
 
 def check(log: pd.DataFrame, config: WeightingConfig) -> None:

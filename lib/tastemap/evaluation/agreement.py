@@ -1,0 +1,76 @@
+"""How far two clusterings of the same users agree, from the table of how many are where in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import comb, xlogy
+
+from tastemap.evaluation.judging import Fitted, Judged
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Measure: users by their clusters in the reference and in each of several repeats."""
+
+    repeats: Sequence[Fitted]
+    dimensions: Sequence[tuple[int, ...]]
+    """Of every setting the number of clusters in the reference, then in each repeat."""
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Contingency tables, setting by setting, for each a repeat after the other."""
+        return [(k, other) for k, *others in self.dimensions for other in others]
+
+    def add_up(self, judged: Judged) -> list[Array]:
+        """The tables of some users."""
+        training = judged.split.training
+        found = [repeat.assign(repeat.scores(training)) for repeat in self.repeats]
+        tables = []
+        for number, (reference, (k, *others)) in enumerate(
+            zip(judged.assignments, self.dimensions, strict=True)
+        ):
+            for repeat, other in zip(found, others, strict=True):
+                pairs = reference.clusters.astype(np.int64) * other + repeat[number].clusters
+                tables.append(np.bincount(pairs, minlength=k * other).reshape(k, other).astype(np.float64))
+        return tables
+
+
+def adjusted_rand_index(table: Array) -> float:
+    """Share of pairs of users that are together in both or in neither, less what chance would give.
+
+    1 for the same clusters, 0 on average for clusters that have nothing to do with each other
+    (Hubert & Arabie 1985, J. of Classification 2).
+    """
+    pairs, rows, columns = (comb(t, 2).sum() for t in (table, table.sum(axis=1), table.sum(axis=0)))
+    total = comb(table.sum(), 2)
+    expected = rows * columns / total if total else 0.0
+    most = (rows + columns) / 2
+    return float((pairs - expected) / (most - expected)) if most != expected else 1.0
+
+
+def normalized_mutual_information(table: Array) -> float:
+    """Mutual information over the mean of both entropies: 1 for the same clusters, 0 for independent ones."""
+    shares = table / max(table.sum(), 1)
+
+    def entropy(probabilities: Array) -> float:
+        return float(-xlogy(probabilities, probabilities).sum())
+
+    of_rows, of_columns = entropy(shares.sum(axis=1)), entropy(shares.sum(axis=0))
+    mean = (of_rows + of_columns) / 2
+    return (of_rows + of_columns - entropy(shares)) / mean if mean > 0 else 1.0
+
+
+def best_jaccard(table: Array) -> Array:
+    """Of each row's cluster the largest Jaccard index with any of the columns', of shape (k,).
+
+    Averaged over bootstrap samples: how sure it is that a cluster is found again; 0.75 and more is stable,
+    below 0.5 it dissolves (Hennig 2007, CSDA 52).
+    """
+    unions = table.sum(axis=1)[:, None] + table.sum(axis=0) - table
+    jaccard: Array = np.divide(table, unions, out=np.zeros(table.shape), where=unions > 0).max(axis=1)
+    return jaccard

@@ -1,0 +1,100 @@
+"""How many clusters, and whether there are any: read from what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tastemap.clustering.centres import TEMPERATURE
+
+CERTAIN = 2.0
+"""Standard errors that a gain must exceed to be more than chance."""
+CHANCE = 0.2
+"""Stability below which clusters of users are mostly chance: random ratings reach half of it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A number of clusters, and why."""
+
+    n_clusters: int
+    temperature: float = TEMPERATURE
+    """Of memberships: what predicts held-out ratings best."""
+    reason: str = ""
+    figures: pd.DataFrame | None = None
+    """The `evaluation` table that it was read from."""
+
+
+def curve(figures: pd.DataFrame) -> pd.DataFrame:
+    """A row a setting: what a person compares, from the `evaluation` table.
+
+    Columns weighting, n_components, n_clusters, rmse (hard), soft, gain, gain_error, recall, ndcg, stability
+    (mean over repeats), silhouette, largest_share, temperature; and truth where true groups are known.
+    """
+    of_settings = figures[figures["weighting"].notna()]
+    keys = ["weighting", "n_components", "n_clusters"]
+    means = of_settings.groupby([*keys, "predictor", "metric"], sort=False)["value"].mean().unstack([-2, -1])
+    names = {
+        ("hard", "rmse"): "rmse",
+        ("soft", "rmse"): "soft",
+        ("hard", "gain"): "gain",
+        ("hard", "gain_error"): "gain_error",
+        ("hard", "recall_at_20"): "recall",
+        ("hard", "ndcg_at_20"): "ndcg",
+        ("none", "stability"): "stability",
+        ("none", "silhouette"): "silhouette",
+        ("none", "largest_share"): "largest_share",
+        ("soft", "temperature"): "temperature",
+        ("none", "adjusted_rand_index"): "truth",
+    }
+    found = {name: means[column] for column, name in names.items() if column in means}
+    return pd.DataFrame(found).reset_index()
+
+
+def choose(figures: pd.DataFrame) -> Choice:
+    """The number of clusters for one weighting and number of components.
+
+    Of those whose gain on held-out ratings is within one standard error of the largest (the rule of
+    Breiman et al. 1984, CART, 3.4.3) the most stable; of equally stable ones the smallest.
+    """
+    settings = curve(figures)
+    best = settings.sort_values("gain").iloc[-1]
+    good = settings[settings["gain"] >= best["gain"] - best["gain_error"]]
+    chosen = good.sort_values(["stability", "n_clusters"], ascending=[False, True]).iloc[0]
+    k = int(chosen["n_clusters"])
+    near = ", ".join(str(number) for number in good["n_clusters"] if number != k)
+    reason = (
+        f"chose {k} clusters: they lower the RMSE of held-out ratings by {chosen['gain']:.4f}, "
+        + (
+            "more than any other number"
+            if k == best["n_clusters"]
+            else f"within one standard error ({best['gain_error']:.4f}) of the most, "
+            f"{best['gain']:.4f} with {int(best['n_clusters'])}"
+        )
+        + (f", and are more stable than {near}" if near else "")
+        + f" (stability {chosen['stability']:.2f})"
+    )
+    return Choice(k, float(chosen["temperature"]), reason, figures)
+
+
+def verdict(figures: pd.DataFrame) -> str:
+    """A sentence or two about whether the clusters of the best setting mean anything."""
+    settings = curve(figures)
+    best = settings.sort_values("gain").iloc[-1]
+    gain, error, stability = best["gain"], best["gain_error"], best["stability"]
+    named = f"{best['weighting']}, {best['n_components']} components, {best['n_clusters']} clusters"
+    if not gain > CERTAIN * error:
+        change = "lower" if gain > 0 else "raise"
+        return (
+            "No structure found: clusters predict held-out ratings no better than movie and user effects do. "
+            f"The best {change} their RMSE by {abs(gain):.4f} ± {error:.4f} ({named}), with stability "
+            f"{stability:.2f}: do not read anything into these segments."
+        )
+    told = f"lower the RMSE of held-out ratings by {gain:.4f} ± {error:.4f} ({named})"
+    if stability < CHANCE:
+        return (
+            f"Clusters {told}, but resampled users are clustered anew each time (stability {stability:.2f}): "
+            "taste is there, its borders are not. Take fewer clusters or more users before naming segments."
+        )
+    return f"Clusters {told}; on resampled users they are found again with stability {stability:.2f}."

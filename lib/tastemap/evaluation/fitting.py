@@ -1,0 +1,89 @@
+"""Settings fitted on a part of the ratings, and again on resampled users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tastemap import segmentation
+from tastemap.blocks import Block, BlockMatrix
+from tastemap.clustering import kmeans
+from tastemap.config import Config
+from tastemap.decomposition.principal import decompose
+from tastemap.evaluation.judging import Fitted
+from tastemap.evaluation.resampling import resampled
+from tastemap.segmentation import Projection
+from tastemap.weighting import Weighting
+
+Array = npt.NDArray[np.float64]
+Shape = tuple[int, int]
+"""Components and clusters of a setting."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The settings of one weighting."""
+
+    reference: Fitted
+    """On all users."""
+    repeats: Sequence[Fitted]
+    """On bootstrap samples of them, principal components included."""
+
+
+def rating_counts(matrix: BlockMatrix) -> tuple[npt.NDArray[np.int64], Array]:
+    """Number and sum of the ratings of each movie, of shape (d,) each: one pass."""
+    d = matrix.n_columns
+
+    def partial(blocks: Iterator[Block]) -> Sequence[Array]:
+        totals = np.zeros((2, d))
+        for block in blocks:
+            ratings = block.matrix
+            totals[0] += np.bincount(ratings.indices, minlength=d)
+            totals[1] += np.bincount(ratings.indices, weights=ratings.data, minlength=d)
+        return [totals]
+
+    (totals,) = matrix.sum_over_blocks(partial, [(2, d)])
+    return totals[0].astype(np.int64), totals[1]
+
+
+def fit(
+    training: BlockMatrix, weights: Weighting, shapes: Sequence[Shape], n_users: int, config: Config
+) -> Fits:
+    """Fit every shape on all users and on `config.evaluation.repeats` bootstrap samples of them.
+
+    Each sample gets principal components of its own, one PCA and one KMeans for all shapes: directions that
+    chance has chosen would else be the same in every sample, and what is found in them would look stable.
+    """
+    seed = config.run.seed
+    samples = [
+        training.loading(resampled(training.load, seed + number))
+        for number in range(1, config.evaluation.repeats + 1)
+    ]
+    reference, *repeats = [
+        _fit(matrix, weights, shapes, n_users, config, seed + number)
+        for number, matrix in enumerate([training, *samples])
+    ]
+    return Fits(reference, repeats)
+
+
+def _fit(
+    matrix: BlockMatrix, weights: Weighting, shapes: Sequence[Shape], n_users: int, config: Config, seed: int
+) -> Fitted:
+    found = decompose(
+        matrix.loading(weights.loading(matrix.load)),
+        max(m for m, _ in shapes),
+        tol=config.decomposition.pca_tolerance,
+        seed=seed,
+    )
+    projection = Projection.of(weights, found)
+    clusterings = kmeans.fit_many(
+        segmentation.scores(matrix, projection, n_users),
+        shapes,
+        max_iterations=config.clustering.max_iterations,
+        restarts=config.clustering.restarts,
+        seed=seed,
+    )
+    return Fitted(projection, [clustering.centres for clustering in clusterings])

@@ -1,0 +1,94 @@
+"""From a raw rating log to a judgement of clusterings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import SparkSession
+
+from tastemap import pivot, schemas
+from tastemap.config import Config
+from tastemap.evaluation import truth
+from tastemap.evaluation.choice import verdict
+from tastemap.evaluation.evaluate import Evaluation, ceiling, evaluate, hold_out
+from tastemap.pipeline import cleaned
+from tastemap.runs import Run
+from tastemap.sources import open_log
+from tastemap.stages import Stages
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run tells on the terminal."""
+
+    output: str
+    manifest: dict[str, Any]
+    figures: pd.DataFrame
+    """The `evaluation` table."""
+
+
+def evaluate_clusters(
+    spark: SparkSession,
+    ratings: Sequence[str],
+    output: str,
+    config: Config,
+    *,
+    movies: str | None = None,
+    overwrite: bool = False,
+) -> Result:
+    """Compare settings on a rating log: every combination of weighting, components and clusters in `config`.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    ratings : sequence of str
+        Files, directories and globs of one rating log.
+    output : str
+        Directory for the tables `evaluation` and `cluster_stability`, and `run.json`.
+    config : Config
+    movies : str, optional
+        Titles and genres; default: found beside the ratings.
+    overwrite : bool
+        Whether an earlier run in `output` may be replaced.
+
+    Raises
+    ------
+    UserError
+        The log, the options or the output cannot be used; nothing has been changed then.
+    """
+    stages = Stages()
+    with Run(spark, output, overwrite=overwrite) as run:
+        with stages("open", "bytes") as stage:
+            rating_log = open_log(spark, ratings, config.source, movies)
+            stage.rows = rating_log.n_bytes
+        known = None if config.evaluation.truth is None else truth.read(spark, config.evaluation.truth)
+        with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
+            with stages("hold out", "ratings") as stage:
+                data = hold_out(kept.matrix, kept.movies.ids, kept.counts["users"], config)
+                stage.rows = kept.counts["ratings_kept"] - int(data.n_ratings.sum())
+            with stages("fit and judge", "settings") as stage:
+                found = evaluate(data, config, known)
+                stage.rows = len(found.clusters.groupby(["weighting", "n_components", "n_clusters"]))
+            with stages("ceiling by ALS", "figures") as stage:
+                personal = ceiling(data, config.run.seed)
+                stage.rows = len(personal)
+        figures = pd.concat([found.figures, personal], ignore_index=True)
+        write(run, Evaluation(figures, found.clusters))
+        manifest = {
+            "inputs": rating_log.describe(),
+            "counts": kept.counts,
+            "stages": stages.record(),
+            "config": config.as_dict(),
+            "metrics": {"verdict": verdict(figures)},
+        }
+        run.finish(manifest)
+    return Result(run.output, manifest, figures)
+
+
+def write(run: Run, found: Evaluation) -> None:
+    """Write the tables."""
+    run.write_small("evaluation", found.figures, schemas.EVALUATION)
+    run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)

@@ -1,0 +1,77 @@
+"""Clusters against groups that are known, such as those a synthetic log was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from tastemap.blocks import Block, BlockMatrix
+from tastemap.errors import UserError
+from tastemap.evaluation.judging import Judge
+from tastemap.filesystem import escaped
+
+Array = npt.NDArray[np.float64]
+
+GROUPS = 10_000
+"""More are no groups but ids."""
+
+
+def read(spark: SparkSession, path: str) -> DataFrame:
+    """Columns `user_id` and `group` of a Parquet file or a CSV file with a header.
+
+    Raises
+    ------
+    UserError
+        There is none, columns are missing, or there are too many groups.
+    """
+    try:
+        if path.lower().endswith((".csv", ".csv.gz")):
+            table = spark.read.csv(escaped(path), header=True)
+        else:
+            table = spark.read.parquet(escaped(path))
+    except AnalysisException as error:
+        raise UserError(
+            f"--truth {path} cannot be read as Parquet or CSV (.csv); give a file with the columns user_id "
+            "and group"
+        ) from error
+    missing = {"user_id", "group"} - set(table.columns)
+    if missing:
+        raise UserError(
+            f"--truth {path} has the columns {', '.join(table.columns)}; expected are user_id and group"
+        )
+    groups = table.select(
+        F.expr("try_cast(user_id AS long)").alias("user_id"), F.col("group").cast("string").alias("group")
+    )
+    n_groups = groups.select("group").distinct().limit(GROUPS + 1).count()
+    if n_groups > GROUPS:
+        raise UserError(f"--truth {path} has more than {GROUPS:,} groups; give one with fewer")
+    return groups
+
+
+def contingency(matrix: BlockMatrix, judge: Judge, truth: DataFrame) -> list[Array]:
+    """Of every setting how many users of each cluster (row) are of each group (column).
+
+    One pass, and one shuffle of a user's clusters by all settings to the user's group.
+    """
+
+    def label(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        for block in blocks:
+            judged = judge(block)
+            labels = np.column_stack([found.clusters for found in judged.assignments])
+            offsets = np.arange(0, labels.size + 1, labels.shape[1], dtype=np.int32)
+            cells = pa.ListArray.from_arrays(pa.array(offsets), pa.array(labels.ravel()))
+            yield pa.record_batch([pa.array(judged.split.ids), cells], ["user_id", "labels"])
+
+    labels = matrix.map_blocks(label, "user_id long, labels array<int>")
+    joined = labels.join(truth, "user_id").select("group", F.posexplode("labels").alias("setting", "cluster"))
+    counts = joined.groupBy("setting", "cluster", "group").count().toPandas()  # settings × clusters × groups
+    return [
+        found.pivot(index="cluster", columns="group", values="count").fillna(0.0).to_numpy(np.float64)
+        for _, found in counts.groupby("setting")
+    ]
