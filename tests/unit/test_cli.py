@@ -75,7 +75,8 @@ def test_missing_values(name: str, value: list[str]) -> None:
 
 def test_a_fault_in_the_options_alone() -> None:
     assert faults(*GOOD, "--n-clusters", "1") == (
-        "--n-clusters is '1'; allowed: a whole number of at least 2",
+        "--n-clusters is '1'; allowed: a whole number of at least 2, several with commas or as "
+        "FIRST:LAST:STEP, or auto",
     )
 
 
@@ -152,8 +153,8 @@ def test_help_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
         for spec in declared(section):
             assert f"  {spec.flag} " in told and spec.help in words
             if spec.default is not None:
-                assert f"{spec.help} [{str(spec.default).lower()}]" in words
-    assert "--ratings PATH...  " in told and "--weighting residual|centered|stars|rated\n" in told
+                assert f"{spec.help} [{spec.default_text}]" in words
+    assert "--ratings PATH...  " in told and "--weighting residual|centered|stars|rated,...\n" in told
 
 
 def test_importing_and_help_start_no_spark() -> None:

@@ -18,6 +18,10 @@ from tastemap.options import declared
 EXAMPLE = Path(__file__).resolve().parents[2] / "conf/cluster_users.toml"
 
 
+NUMBERS = "allowed: a whole number of at least 2, several with commas or as FIRST:LAST:STEP, or auto"
+KINDS = "allowed: one of residual, centered, stars, rated, several with commas, or all"
+
+
 def write(folder: Path, text: str) -> str:
     path = folder / "own.toml"
     path.write_text(text, encoding="utf-8")
@@ -84,9 +88,9 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
     config, faults = load(path, {"n_clusters": "15", "weighting": "stars"})
     assert faults == []
     assert (config.clustering.n_clusters, config.clustering.max_iterations) == ((15,), 5)
-    assert (config.run.seed, config.weighting.weighting) == (1, "stars")
+    assert (config.run.seed, config.weighting.weighting) == (1, ("stars",))
     expected = Config(
-        weighting=dataclasses.replace(Config().weighting, weighting="stars"),
+        weighting=dataclasses.replace(Config().weighting, weighting=("stars",)),
         clustering=dataclasses.replace(Config().clustering, n_clusters=(15,), max_iterations=5),
         run=dataclasses.replace(Config().run, seed=1),
     )
@@ -105,10 +109,10 @@ def test_all_faults_come_at_once(tmp_path: Path) -> None:
             f"unknown table in {path}: colour (known: {', '.join(SECTIONS)})",
             f"unknown table in {path}: clusterin (did you mean clustering?)",
             f"unknown key in {path} [clustering]: n_cluster (did you mean n_clusters?)",
-            f"{path} [clustering] n_clusters is 1; allowed: a whole number of at least 2, several with commas or as FIRST:LAST:STEP, or auto",
+            f"{path} [clustering] n_clusters is 1; {NUMBERS}",
             f"{path} [run] seed is 'x'; allowed: a whole number from 0 to 2147483647",
             f"{path} [cleaning] min_user_ratings is [3]; allowed: a whole number of at least 1",
-            "--weighting is 'star'; allowed: one of residual, centered, stars, rated, several with commas, or all (did you mean stars?)",
+            f"--weighting is 'star'; {KINDS} (did you mean stars?)",
             "--rating-min is 5, --rating-max is 1; the first must be below the second",
         ]
     )
@@ -171,7 +175,7 @@ def test_from_python_raises_with_all_faults() -> None:
         from_options(n_clusters=1, n_component=3, seed=None)
     assert error.value.faults == (
         "unknown option n_component (did you mean n_components?)",
-        "--n-clusters is 1; allowed: a whole number of at least 2, several with commas or as FIRST:LAST:STEP, or auto",
+        f"--n-clusters is 1; {NUMBERS}",
         "--seed is None; allowed: a whole number from 0 to 2147483647",
     )
 

@@ -155,7 +155,8 @@ def test_unknown_keys_get_the_nearest_or_all_that_are_known() -> None:
     assert values == {}
     assert faults == [
         "unknown key in park.toml [trees]: n_tree (did you mean n_trees?)",
-        "unknown key in park.toml [trees]: zzz (known: n_trees, height, lowest, kind, label, fenced, ages, kinds)",
+        "unknown key in park.toml [trees]: zzz "
+        "(known: n_trees, height, lowest, kind, label, fenced, ages, kinds)",
     ]
 
 

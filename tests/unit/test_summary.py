@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tastemap import summary
+from tastemap.evaluation.choice import Choice
 from tastemap.pipeline import Result
 
 STAGES = (
@@ -40,7 +41,7 @@ COUNTS = {
 def result(profiles: pd.DataFrame, movies: pd.DataFrame, **changes: Any) -> Result:
     stages = [{"name": name, "seconds": 1.26 + i, "rows": 3, "unit": "rows"} for i, name in enumerate(STAGES)]
     manifest = {"counts": COUNTS, "stages": stages}
-    return Result(changes.get("output", "file:/data/runs/one"), manifest, profiles, movies)
+    return Result(changes.get("output", "file:/data/runs/one"), manifest, profiles, movies, Choice(2))
 
 
 PROFILES = pd.DataFrame(

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import comb, xlogy
 
+from tastemap.evaluation.holdout import Holdout
 from tastemap.evaluation.judging import Fitted, Judged
 
 Array = npt.NDArray[np.float64]
@@ -16,28 +17,44 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Measure: users by their clusters in the reference and in each of several repeats."""
+    """Measure: users by their clusters in the reference and in each of several repeats.
 
+    The reference sees one half of a user's ratings, the repeat, which other users were fitted for, the other
+    half. Were both to see the same ratings, users would be together again for the chance in these: of ratings
+    without any taste, half the pairs are, for what is drawn of the most popular movies parts them.
+    """
+
+    holdout: Holdout
+    reference: Fitted
     repeats: Sequence[Fitted]
-    dimensions: Sequence[tuple[int, ...]]
-    """Of every setting the number of clusters in the reference, then in each repeat."""
 
-    def shapes(self) -> list[tuple[int, ...]]:
+    def shapes(self) -> list[tuple[int, int]]:
         """Contingency tables, setting by setting, for each a repeat after the other."""
-        return [(k, other) for k, *others in self.dimensions for other in others]
+        return [
+            (len(reference.centres), len(other.centres))
+            for reference, *others in zip(
+                self.reference.centres, *(repeat.centres for repeat in self.repeats), strict=True
+            )
+            for other in others
+        ]
 
     def add_up(self, judged: Judged) -> list[Array]:
         """The tables of some users."""
-        training = judged.split.training
-        found = [repeat.assign(repeat.scores(training)) for repeat in self.repeats]
-        tables = []
-        for number, (reference, (k, *others)) in enumerate(
-            zip(judged.assignments, self.dimensions, strict=True)
-        ):
-            for repeat, other in zip(found, others, strict=True):
-                pairs = reference.clusters.astype(np.int64) * other + repeat[number].clusters
-                tables.append(np.bincount(pairs, minlength=k * other).reshape(k, other).astype(np.float64))
-        return tables
+        one_half, other_half = self.holdout.halves(judged.split)
+        first = self.reference.assign(self.reference.scores(one_half))
+        found = [repeat.assign(repeat.scores(other_half)) for repeat in self.repeats]
+        pairs = [
+            (one.clusters, other.clusters)
+            for one, *others in zip(first, *found, strict=True)
+            for other in others
+        ]
+        return [contingency(*pair, shape) for pair, shape in zip(pairs, self.shapes(), strict=True)]
+
+
+def contingency(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], shape: tuple[int, int]) -> Array:
+    """Numbers of users by their clusters in two clusterings."""
+    pairs = first.astype(np.int64) * shape[1] + second
+    return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
 def adjusted_rand_index(table: Array) -> float:

@@ -11,7 +11,7 @@ from tastemap.clustering.centres import TEMPERATURE
 CERTAIN = 2.0
 """Standard errors that a gain must exceed to be more than chance."""
 CHANCE = 0.2
-"""Stability below which clusters of users are mostly chance: random ratings reach half of it."""
+"""Stability below which it is mostly chance who is in which cluster; random ratings have 0."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ def curve(figures: pd.DataFrame) -> pd.DataFrame:
     """A row a setting: what a person compares, from the `evaluation` table.
 
     Columns weighting, n_components, n_clusters, rmse (hard), soft, gain, gain_error, recall, ndcg, stability
-    (mean over repeats), silhouette, largest_share, temperature; and truth where true groups are known.
+    (mean over repeats), silhouette, largest_share, temperature; truth where groups are known.
     """
-    of_settings = figures[figures["weighting"].notna()]
+    of_settings = figures[figures["weighting"].notna()].astype({"n_components": int, "n_clusters": int})
     keys = ["weighting", "n_components", "n_clusters"]
     means = of_settings.groupby([*keys, "predictor", "metric"], sort=False)["value"].mean().unstack([-2, -1])
     names = {

@@ -124,17 +124,13 @@ def _measure(data: Data, fits: Fits, chosen: Sequence[int]) -> Measured:
     repeats = [only(repeat, chosen) for repeat in fits.repeats]
     judge = Judge(data.holdout, reference, data.effects)
     shapes = [one.centres.shape for one in reference.centres]
-    dimensions = [
-        (len(one.centres), *(len(repeat.centres[place].centres) for repeat in repeats))
-        for place, one in enumerate(reference.centres)
-    ]
     effect_sums, moment_sums, overlaps = measure(
         data.matrix,
         judge,
         [
             prediction.EffectSums([k for k, _ in shapes], data.matrix.n_columns),
             separation.MomentSums(shapes),
-            Overlaps(repeats, dimensions),
+            Overlaps(data.holdout, reference, repeats),
         ],
     )
     moments = separation.moments(moment_sums)

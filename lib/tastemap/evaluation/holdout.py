@@ -37,9 +37,13 @@ class Holdout:
     def split(self, block: Block) -> Split:
         """Part a block's ratings."""
         ratings = block.matrix
-        users = np.repeat(hash_array(block.ids).view(np.int64), np.diff(ratings.indptr))
-        held_out = uniform(users ^ self.movie_ids[ratings.indices], self.seed) < self.share
+        held_out = self._chance(block.ids, ratings, self.seed) < self.share
         return Split(block.ids, vectors.select(ratings, ~held_out), vectors.select(ratings, held_out))
+
+    def halves(self, split: Split) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """The ratings for fitting, each in one of two halves of shape (n, d)."""
+        first = self._chance(split.ids, split.training, self.seed + 1) < 0.5
+        return vectors.select(split.training, first), vectors.select(split.training, ~first)
 
     def training(self, load: Load[Block]) -> Load[Block]:
         """A loader of what is fitted on, from one of all ratings."""
@@ -49,3 +53,9 @@ class Holdout:
                 yield Block(block.ids, self.split(block).training)
 
         return load_training
+
+    def _chance(
+        self, ids: npt.NDArray[np.int64], ratings: sparse.csr_matrix, seed: int
+    ) -> npt.NDArray[np.float64]:
+        users = np.repeat(hash_array(ids).view(np.int64), np.diff(ratings.indptr))
+        return uniform(users ^ self.movie_ids[ratings.indices], seed)

@@ -69,7 +69,7 @@ class Judge:
 class Measure(Protocol):
     """Arrays that are summed up over all users, and from which figures follow."""
 
-    def shapes(self) -> list[tuple[int, ...]]:
+    def shapes(self) -> Sequence[tuple[int, ...]]:
         """Of the arrays."""
         ...
 

@@ -94,7 +94,8 @@ class Losses:
     def _errors(self, judged: Judged) -> list[Array]:
         rows, movies = judged.residuals.rows, judged.split.held_out.indices
         residuals = judged.residuals.held_out
-        errors = [judged.split.held_out.data - judged.residuals.effects.global_mean, residuals]
+        stars = judged.split.held_out.data.astype(np.float64)
+        errors = [stars - judged.residuals.effects.global_mean, residuals]
         for number, (found, centres) in enumerate(zip(self.effects, self.centres, strict=True)):
             errors.append(residuals - found.hard[judged.assignments[number].clusters[rows], movies])
             of_movies = found.soft.T[movies]
@@ -124,7 +125,8 @@ class Accuracy:
         """
         difference = self.rmse[worse] - self.rmse[better]
         contrast = np.zeros(len(self.moments))
-        contrast[[worse, better]] = 1.0, -1.0
+        contrast[worse] += 1.0
+        contrast[better] -= 1.0
         contrast[-1] = self.rmse[better] ** 2 - self.rmse[worse] ** 2
         variance = max(float(contrast @ self.moments @ contrast), 0.0)
         return float(difference), float(np.sqrt(variance) / max(self.rmse[worse] + self.rmse[better], 1e-300))

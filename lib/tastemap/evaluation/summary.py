@@ -46,7 +46,12 @@ def table_lines(figures: pd.DataFrame) -> list[str]:
     shown = settings[[name for name in COLUMNS if name in settings]].rename(columns=COLUMNS)
     four, two = "{:.4f}".format, "{:.2f}".format
     formats = {"RMSE hard": four, "soft": four, "gain": four, "±": four, "recall@20": "{:.3f}".format}
-    formats |= {"NDCG@20": "{:.3f}".format, "stability": two, "silhouette": two, "truth": two}
+    formats |= {
+        "NDCG@20": "{:.3f}".format,
+        "stability": two,
+        "silhouette": two,
+        "truth": two,
+    }
     return shown.to_string(index=False, formatters=formats | {"largest": "{:.0%}".format}).splitlines()
 
 

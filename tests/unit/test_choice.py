@@ -1,0 +1,82 @@
+"""The rule that chooses a number of clusters, the verdict, and how both are told."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tastemap.evaluation.choice import choose, curve, verdict
+from tastemap.evaluation.figures import Row
+from tastemap.evaluation.summary import WIDTH, table_lines, without_clusters
+
+
+def figures(*settings: tuple[int, float, float, tuple[float, ...]]) -> pd.DataFrame:
+    """The table for settings of clusters, gain, its error, and stability."""
+    rows = [
+        Row("mean", "rmse", 1.05),
+        Row("effects", "rmse", 0.9),
+        Row("popularity", "recall_at_20", 0.1),
+        Row("popularity", "ndcg_at_20", 0.2),
+    ]
+    for k, gain, error, stability in settings:
+        about = ("residual", 16, k)
+        for metric, value in (("rmse", 0.9 - gain), ("gain", gain), ("gain_error", error)):
+            rows.append(Row("hard", metric, value, 0, *about))
+        rows += [Row("soft", "rmse", 0.89 - gain, 0, *about), Row("soft", "temperature", k / 10, 0, *about)]
+        rows += [Row("none", "stability", value, r, *about) for r, value in enumerate(stability, start=1)]
+    return pd.DataFrame(rows)
+
+
+def test_curve_has_a_row_a_setting_and_means_over_repeats() -> None:
+    found = curve(figures((4, 0.02, 0.003, (0.5, 0.7)), (8, 0.03, 0.003, (0.4, 0.2))))
+    assert found["n_clusters"].tolist() == [4, 8]
+    assert found["stability"].tolist() == pytest.approx([0.6, 0.3])
+    assert found["rmse"].tolist() == pytest.approx([0.88, 0.87])
+    assert found["temperature"].tolist() == [0.4, 0.8]
+
+
+def test_of_those_as_good_as_the_best_the_most_stable() -> None:
+    settings = [
+        (4, 0.020, 0.001, (0.95,)),  # stable, but predicts less
+        (8, 0.0295, 0.001, (0.7,)),
+        (12, 0.0300, 0.001, (0.6,)),
+        (16, 0.0285, 0.001, (0.9,)),  # just outside one standard error of the best
+    ]
+    found = choose(figures(*settings))
+    assert (found.n_clusters, found.temperature) == (8, 0.8)
+    assert found.reason == (
+        "chose 8 clusters: they lower the RMSE of held-out ratings by 0.0295, within one standard error "
+        "(0.0010) of the most, 0.0300 with 12, and are more stable than 12 (stability 0.70)"
+    )
+
+
+def test_of_equally_stable_ones_the_smallest_whatever_the_order() -> None:
+    settings = [(12, 0.03, 0.01, (0.5,)), (6, 0.03, 0.01, (0.5,)), (9, 0.025, 0.01, (0.5,))]
+    assert choose(figures(*settings)).n_clusters == 6
+
+
+def test_the_best_alone_is_taken() -> None:
+    found = choose(figures((2, 0.01, 0.001, (0.9,)), (5, 0.03, 0.001, (0.4,))))
+    assert found.n_clusters == 5 and "more than any other number (stability 0.40)" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("gain", "stability", "told"),
+    [
+        (0.05, 0.6, "found again with stability 0.60"),
+        (0.05, 0.1, "clustered anew each time (stability 0.10)"),
+        (0.004, 0.6, "No structure found"),  # twice its error is more
+        (-0.03, 0.05, "The best raise their RMSE by 0.0300 ± 0.0030"),
+    ],
+)
+def test_verdict(gain: float, stability: float, told: str) -> None:
+    assert told in verdict(figures((3, gain - 0.1, 0.003, (1.0,)), (7, gain, 0.003, (stability,))))
+
+
+def test_what_is_told_fits_the_terminal() -> None:
+    lines = table_lines(figures((4, 0.02, 0.003, (0.5,)), (40, 0.03, 0.003, (0.4,))))
+    assert lines[0].split()[:5] == ["weighting", "components", "clusters", "RMSE", "hard"]
+    assert lines[2].split() == ["residual", "16", "40", "0.8700", "0.8600", "0.0300", "0.0030", "0.40"]
+    assert len(lines) == 3 and all(len(line) <= WIDTH for line in lines)
+    told = without_clusters(figures((4, 0.02, 0.003, (0.5,))))
+    assert "global mean 1.0500" in told and "effects 0.9000" in told and "ALS" not in told
