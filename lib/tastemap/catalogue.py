@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from scipy import sparse
 
 from tastemap.cleaning import Movies
 
@@ -23,6 +24,15 @@ class Catalogue:
     """None where not known, of shape (d,)."""
     genres: tuple[tuple[str, ...], ...]
     """Each once; empty where not known."""
+
+    def incidence(self) -> tuple[list[str], sparse.csr_matrix]:
+        """Names of the g genres, in order, and 1 where a movie is of a genre, of shape (d, g)."""
+        names = sorted({genre for genres in self.genres for genre in genres})
+        number = {name: position for position, name in enumerate(names)}
+        movie = np.repeat(np.arange(len(self.genres)), [len(genres) for genres in self.genres])
+        genre = np.array([number[name] for genres in self.genres for name in genres], dtype=np.int64)
+        shape = (len(self.genres), len(names))
+        return names, sparse.csr_matrix((np.ones(movie.size), (movie, genre)), shape=shape)
 
 
 def describe(movie_ids: npt.NDArray[np.int32], movies: DataFrame | None) -> Catalogue:

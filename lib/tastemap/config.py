@@ -14,6 +14,7 @@ from tastemap.options import declared, option, read_section, unknown
 
 FORMATS = ("auto", "movielens", "netflix", "parquet", "csv")
 WEIGHTINGS = ("residual", "centered", "stars", "rated")
+FEATURES = ("movies", "genres")
 PCA_SOLVERS = ("auto", "krylov", "spark")
 AUTO = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 """Numbers of clusters to choose from; for a person to tell them apart they should not be many."""
@@ -53,6 +54,11 @@ class WeightingConfig:
         "stars: as given, unrated 0; rated: 1 for rated",
         choices=WEIGHTINGS,
         words={"all": WEIGHTINGS},
+    )
+    features: tuple[str, ...] = option(
+        ("movies",),
+        "what users are compared on: movies; genres, by how much of each they watch and how they like it",
+        choices=FEATURES,
     )
     normalize: bool = option(True, "scale every user's vector to length 1")
     movie_shrinkage: float = option(

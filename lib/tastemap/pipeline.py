@@ -12,8 +12,9 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, weighting
+from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation
 from tastemap.blocks import STORAGE, BlockMatrix
+from tastemap.catalogue import Catalogue
 from tastemap.clustering import kmeans
 from tastemap.clustering.kmeans import Clustering
 from tastemap.config import Config
@@ -23,11 +24,13 @@ from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice, choose
 from tastemap.evaluation.evaluate import evaluate, hold_out
+from tastemap.features import Features, labelled, loading
+from tastemap.features import check_size as check_features
+from tastemap.features import fit as fit_features
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
-from tastemap.weighting import Weighting, WeightingModel
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +95,17 @@ def cluster_users(
             with stages("write user vectors", "users") as stage:
                 run.write("user_vectors", pivot.user_vectors(matrix))
                 stage.rows = counts["users"]
-            choice = choose_clusters(kept, run, config, stages)
-            weights = weighting.fit(kept.movies.n_ratings, kept.movies.rating_sums, config.weighting)
+            titles = catalogue.describe(kept.movies.ids, rating_log.movies)
+            choice = choose_clusters(kept, titles, run, config, stages)
+            features = fit_features(
+                matrix, kept.movies.n_ratings, kept.movies.rating_sums, config.weighting, titles
+            )
+            check_features(features, config.decomposition.n_components)
             with stages("principal components", "passes") as stage:
                 passes: list[Progress] = []
-                decomposition = principal_components(matrix, weights, run, config, passes.append)
+                decomposition = principal_components(matrix, features, run, config, passes.append)
                 stage.rows = decomposition.passes
-            projection = Projection.of(weights, decomposition)
+            projection = Projection.of(features, decomposition)
             with stages("cluster", "clusters") as stage:
                 clustering = kmeans.fit(
                     segmentation.scores(matrix, projection, counts["users"]),
@@ -114,7 +121,6 @@ def cluster_users(
                 run.write("assignments", segmentation.assignments(matrix, segments))
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
-                titles = catalogue.describe(kept.movies.ids, rating_log.movies)
                 bars = profiles.rating_bars(rating_log.scale)
                 aggregates = profiles.aggregate(matrix, segments, bars)
                 table = profiles.profiles(aggregates, bars).merge(
@@ -127,12 +133,15 @@ def cluster_users(
                 "profiles": (table, schemas.PROFILES),
                 "cluster_movies": (movie_table, schemas.CLUSTER_MOVIES),
                 "cluster_genres": (profiles.cluster_genres(aggregates, titles), schemas.CLUSTER_GENRES),
-                "components": (profiles.components(decomposition, titles), schemas.COMPONENTS),
+                "components": (
+                    profiles.components(decomposition, labelled(features, titles)),
+                    schemas.COMPONENTS,
+                ),
                 "movie_index": (catalogue.movie_index(titles, kept.movies), schemas.MOVIE_INDEX),
             }
             for name, (rows, schema) in small.items():
                 run.write_small(name, rows, schema)
-            run.write_model("model", segmentation.pipeline_model(weights, decomposition, centres))
+            run.write_model("model", segmentation.pipeline_model(features, decomposition, centres))
             stage.rows = len(small)
         manifest = {
             "inputs": rating_log.describe(),
@@ -164,7 +173,7 @@ def check_one(config: Config) -> None:
         raise UserError(faults)
 
 
-def choose_clusters(kept: Cleaned, run: Run, config: Config, stages: Stages) -> Choice:
+def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: Stages) -> Choice:
     """The number of clusters that is asked for, or of several the one that earns it, with what speaks for it.
 
     To choose, every number is fitted without some of the ratings and judged by them; the tables `evaluation`
@@ -173,7 +182,7 @@ def choose_clusters(kept: Cleaned, run: Run, config: Config, stages: Stages) -> 
     if len(config.clustering.n_clusters) == 1:
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     with stages("choose clusters", "numbers") as stage:
-        data = hold_out(kept.matrix, kept.movies.ids, kept.counts["users"], config)
+        data = hold_out(kept.matrix, titles, kept.counts["users"], config)
         found = evaluate(data, config)
         run.write_small("evaluation", found.figures, schemas.EVALUATION)
         run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
@@ -245,7 +254,7 @@ def check_size(users: int, movies: int, config: Config) -> None:
 
 def principal_components(
     matrix: BlockMatrix,
-    weights: Weighting,
+    features: Features,
     run: Run,
     config: Config,
     on_pass: Callable[[Progress], None],
@@ -254,14 +263,14 @@ def principal_components(
     settings = config.decomposition
     (n_components,) = settings.n_components
     if settings.pca_solver == "spark":
-        vectors = WeightingModel(weights).transform(run.read("user_vectors"))
+        vectors = features.stage().transform(run.read("user_vectors"))
         pca = PCA(k=n_components, inputCol="weights", solver="spark", seed=config.run.seed)
         try:
             return pca.fit(vectors).decomposition
         except ValueError as error:
             raise UserError(f"--pca-solver spark: {error}") from error
     found = decompose(
-        matrix.loading(weights.loading(matrix.load)),
+        loading(features, matrix),
         n_components,
         tol=settings.pca_tolerance,
         seed=config.run.seed,

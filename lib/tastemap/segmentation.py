@@ -18,30 +18,30 @@ from tastemap.clustering.centres import Assignment, Centres, CentresModel
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.decomposition.pca import PCAModel
 from tastemap.decomposition.principal import Decomposition
-from tastemap.weighting import Weighting, WeightingModel
+from tastemap.features import Features
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Ratings to scores: weighting, then principal components."""
+    """Ratings to scores: features, then principal components."""
 
-    weighting: Weighting
+    features: Features
     components: Array
     """Loadings of shape (d, m)."""
     offset: Array
     """Scores of the mean, of shape (m,)."""
 
     @classmethod
-    def of(cls, weighting: Weighting, decomposition: Decomposition) -> Projection:
+    def of(cls, features: Features, decomposition: Decomposition) -> Projection:
         """Join the two."""
         components = decomposition.components
-        return cls(weighting, components, decomposition.mean @ components)
+        return cls(features, components, decomposition.mean @ components)
 
     def scores(self, ratings: sparse.csr_matrix) -> Array:
         """Scores of shape (n, m) for ratings of shape (n, d)."""
-        return np.asarray(self.weighting.apply(ratings) @ self.components - self.offset)
+        return np.asarray(self.features.apply(ratings) @ self.components - self.offset)
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
     return matrix.map_blocks(assign, schemas.ASSIGNMENTS)
 
 
-def pipeline_model(weighting: Weighting, decomposition: Decomposition, centres: Centres) -> PipelineModel:
+def pipeline_model(features: Features, decomposition: Decomposition, centres: Centres) -> PipelineModel:
     """The chain as a `PipelineModel`: `features` (ratings) to `cluster`, `distance` and `membership`."""
     pca = PCAModel(decomposition)
     pca._set(inputCol="weights", outputCol="scores")
-    return PipelineModel([WeightingModel(weighting), pca, CentresModel(centres)])
+    return PipelineModel([features.stage(), pca, CentresModel(centres)])

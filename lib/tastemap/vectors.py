@@ -71,6 +71,11 @@ def select(matrix: sparse.csr_matrix, chosen: npt.NDArray[np.bool_]) -> sparse.c
     return csr(matrix.data[chosen], matrix.indices[chosen], indptr, matrix.shape[1])
 
 
+def ones_like(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """1 for every stored value."""
+    return csr(np.ones(matrix.nnz), matrix.indices, matrix.indptr, matrix.shape[1])
+
+
 def from_csr(matrix: sparse.csr_matrix) -> pa.Array:
     """Rows of a matrix as sparse vectors; stored zeros stay stored."""
     n, size = matrix.shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,6 @@ from pyspark.sql.types import StructField
 from scipy import sparse
 
 from tastemap import vectors
-from tastemap.blocks import Block, Load
 from tastemap.columns import append_columns
 from tastemap.config import WeightingConfig
 from tastemap.persistence import ArraysReader, ArraysWriter
@@ -66,14 +64,14 @@ class Weighting:
             weights *= _spread(scale, ratings)
         return vectors.csr(weights, ratings.indices, ratings.indptr, ratings.shape[1])
 
-    def loading(self, load: Load[Block]) -> Load[Block]:
-        """A loader of weighted blocks from one of ratings."""
+    @property
+    def n_features(self) -> int:
+        """One a movie."""
+        return int(self.movie_effects.size)
 
-        def weighted(batch: pa.RecordBatch) -> Iterator[Block]:
-            for block in load(batch):
-                yield Block(block.ids, self.apply(block.matrix))
-
-        return weighted
+    def stage(self) -> Model:
+        """Itself as a stage of a Spark ML pipeline."""
+        return WeightingModel(self)
 
     def user_effects(self, ratings: sparse.csr_matrix) -> Array:
         """b_u of the users with ratings of shape (n, d), of shape (n,); 0 of those without."""

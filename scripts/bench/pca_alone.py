@@ -27,6 +27,7 @@ from tastemap import cleaning, pivot, weighting
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.config import from_options
 from tastemap.decomposition.principal import decompose
+from tastemap.features import loading
 from tastemap.session import session
 from tastemap.sources import open_log
 
@@ -80,8 +81,8 @@ def main() -> int:
         stored.frame.persist(STORAGE)
         pivot.size(stored)
         gathered.frame.unpersist()
-        weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
-        matrix = stored.loading(weights.loading(stored.load))
+        features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
+        matrix = loading(features, stored)
         decompose(matrix, k, max_passes=1)
         tolerances = {"ours, default": config.decomposition.pca_tolerance, "ours, tight": args.tight}
         ours = {name: timed(partial(decompose, matrix, k, tol=tol)) for name, tol in tolerances.items()}

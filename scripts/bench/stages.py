@@ -26,6 +26,7 @@ from tastemap.clustering import kmeans
 from tastemap.config import Config
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.principal import decompose
+from tastemap.features import loading
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.session import session
 from tastemap.sources import open_log
@@ -72,12 +73,12 @@ def main() -> int:
         gathered.frame.unpersist()
         vectors = pivot.user_vectors(matrix)
         stage("write user vectors", lambda: vectors.write.parquet(f"{folder}/user_vectors"))
-        weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
-        weighted = matrix.loading(weights.loading(matrix.load))
+        features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
+        weighted = loading(features, matrix)
         passes: list[Progress] = []
         found = stage("PCA", lambda: decompose(weighted, args.components, on_pass=passes.append))
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
-        projection = Projection.of(weights, found)
+        projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, users)
         stage("project", lambda: scores.frame.write.format("noop").mode("overwrite").save())
         settings = {"max_iterations": 20, "restarts": args.restarts, "seed": 7}

@@ -24,6 +24,7 @@ from tastemap.clustering.kmeans import Clustering
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.config import from_options
 from tastemap.decomposition.principal import decompose
+from tastemap.features import loading
 from tastemap.segmentation import Projection, Segmentation
 
 Array = npt.NDArray[np.float64]
@@ -161,16 +162,16 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
     matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
     matrix.frame.persist()
     try:
-        weights = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
-        found = decompose(matrix.loading(weights.loading(matrix.load)), config.decomposition.n_components)
-        projection = Projection.of(weights, found)
+        features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
+        found = decompose(loading(features, matrix), config.decomposition.n_components[0])
+        projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, pivot.size(matrix)[0])
         clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
         segments = Segmentation(projection, clustering.centres)
         assignments = segmentation.assignments(matrix, segments)
         assert assignments.schema == schemas.ASSIGNMENTS
         table = assignments.toPandas().set_index("user_id").sort_index()
-        model = segmentation.pipeline_model(weights, found, clustering.centres)
+        model = segmentation.pipeline_model(features, found, clustering.centres)
         model.write().save(str(folder / "model"))
         again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix))
         scored = again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")

@@ -15,7 +15,6 @@ from scipy import sparse
 from logs import latest
 from logs import to_block as block_of
 from strategies import rating_frame, rating_logs
-from tastemap.blocks import Block
 from tastemap.config import WeightingConfig
 from tastemap.weighting import Weighting, fit
 
@@ -182,11 +181,3 @@ def test_fit_without_shrinkage_or_ratings() -> None:
     nothing = fit(np.zeros(2, dtype=np.int64), np.zeros(2), config)
     assert nothing.global_mean == 0.0
     np.testing.assert_array_equal(nothing.movie_effects, [0.0, 0.0])
-
-
-def test_a_loader_of_weights_keeps_ids() -> None:
-    weighting = Weighting("centered", False, 0.0, np.zeros(4), 0.0)
-    blocks = [Block(np.array([7, 8, 9, 10]), ODD_USERS), Block(np.array([3]), ODD_USERS[[2]])]
-    loaded = list(weighting.loading(lambda batch: iter(blocks))(None))
-    assert [block.ids.tolist() for block in loaded] == [[7, 8, 9, 10], [3]]
-    np.testing.assert_allclose(loaded[1].matrix.toarray(), [[-2, 0, 0, 2]])

@@ -20,7 +20,7 @@ from tastemap.weighting import Weighting
 RATINGS = 10_000_000
 """Ratings that ALS is fitted on at most, of users chosen by the hash of their ids."""
 RANK, ITERATIONS = 16, 10
-REGULARIZATIONS = (0.05, 0.1, 0.15)
+REGULARIZATIONS = (0.05, 0.15)
 """Tried; the best counts, for it is to be a ceiling."""
 _SCHEMA = "user int, item int, rating float, held_out boolean"
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from tastemap import weighting
+from tastemap import features, weighting
 from tastemap.blocks import BlockMatrix
+from tastemap.catalogue import Catalogue
 from tastemap.config import Config
 from tastemap.evaluation import figures, prediction, ranking, separation, truth
 from tastemap.evaluation.agreement import Overlaps
@@ -43,6 +44,7 @@ class Data:
     effects: Weighting
     """Movie and user effects, fitted on them."""
     n_users: int
+    catalogue: Catalogue
 
     @property
     def training(self) -> BlockMatrix:
@@ -60,13 +62,13 @@ class Evaluation:
     """The `cluster_stability` table."""
 
 
-def hold_out(matrix: BlockMatrix, movie_ids: npt.NDArray[np.int32], n_users: int, config: Config) -> Data:
+def hold_out(matrix: BlockMatrix, catalogue: Catalogue, n_users: int, config: Config) -> Data:
     """Keep ratings from fitting, and fit the effects on the others: one pass."""
-    holdout = Holdout(config.evaluation.holdout, config.run.seed, movie_ids)
+    holdout = Holdout(config.evaluation.holdout, config.run.seed, catalogue.movie_ids)
     n_ratings, rating_sums = rating_counts(matrix.loading(holdout.training(matrix.load)))
     of_effects = replace(config.weighting, weighting=("residual",), normalize=False)
     effects = weighting.fit(n_ratings, rating_sums, of_effects)
-    return Data(matrix, holdout, n_ratings, rating_sums, effects, n_users)
+    return Data(matrix, holdout, n_ratings, rating_sums, effects, n_users, catalogue)
 
 
 def evaluate(data: Data, config: Config, known: DataFrame | None = None) -> Evaluation:
@@ -89,10 +91,10 @@ def evaluate(data: Data, config: Config, known: DataFrame | None = None) -> Eval
     shapes = list(product(config.decomposition.n_components, config.clustering.n_clusters))
     for kind in config.weighting.weighting:
         settings = [Setting(kind, *shape) for shape in shapes]
-        weights = weighting.fit(
-            data.n_ratings, data.rating_sums, replace(config.weighting, weighting=(kind,))
-        )
-        fits = fit(data.training, weights, shapes, data.n_users, config)
+        of_kind = replace(config.weighting, weighting=(kind,))
+        found = features.fit(data.training, data.n_ratings, data.rating_sums, of_kind, data.catalogue)
+        features.check_size(found, config.decomposition.n_components)
+        fits = fit(data.training, found, shapes, data.n_users, config)
         for chosen in in_groups(fits.reference.centres, data.matrix.n_columns, MEASURED_BYTES):
             measured = _measure(data, fits, chosen)
             if not rows:

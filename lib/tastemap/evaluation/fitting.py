@@ -15,8 +15,8 @@ from tastemap.config import Config
 from tastemap.decomposition.principal import decompose
 from tastemap.evaluation.judging import Fitted
 from tastemap.evaluation.resampling import resampled
+from tastemap.features import Features, loading
 from tastemap.segmentation import Projection
-from tastemap.weighting import Weighting
 
 Array = npt.NDArray[np.float64]
 Shape = tuple[int, int]
@@ -50,7 +50,7 @@ def rating_counts(matrix: BlockMatrix) -> tuple[npt.NDArray[np.int64], Array]:
 
 
 def fit(
-    training: BlockMatrix, weights: Weighting, shapes: Sequence[Shape], n_users: int, config: Config
+    training: BlockMatrix, features: Features, shapes: Sequence[Shape], n_users: int, config: Config
 ) -> Fits:
     """Fit every shape on all users and on `config.evaluation.repeats` bootstrap samples of them.
 
@@ -63,22 +63,22 @@ def fit(
         for number in range(1, config.evaluation.repeats + 1)
     ]
     reference, *repeats = [
-        _fit(matrix, weights, shapes, n_users, config, seed + number)
+        _fit(matrix, features, shapes, n_users, config, seed + number)
         for number, matrix in enumerate([training, *samples])
     ]
     return Fits(reference, repeats)
 
 
 def _fit(
-    matrix: BlockMatrix, weights: Weighting, shapes: Sequence[Shape], n_users: int, config: Config, seed: int
+    matrix: BlockMatrix, features: Features, shapes: Sequence[Shape], n_users: int, config: Config, seed: int
 ) -> Fitted:
     found = decompose(
-        matrix.loading(weights.loading(matrix.load)),
+        loading(features, matrix),
         max(m for m, _ in shapes),
         tol=config.decomposition.pca_tolerance,
         seed=seed,
     )
-    projection = Projection.of(weights, found)
+    projection = Projection.of(features, found)
     clusterings = kmeans.fit_many(
         segmentation.scores(matrix, projection, n_users),
         shapes,

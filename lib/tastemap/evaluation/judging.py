@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from tastemap import vectors
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.centres import Assignment, Centres
 from tastemap.evaluation.holdout import Holdout, Split
@@ -128,8 +127,3 @@ def members_of(clusters: npt.NDArray[np.int32], k: int) -> sparse.csr_matrix:
     """1 where a user (column) is in a cluster (row), of shape (k, n)."""
     n = clusters.size
     return sparse.csr_matrix((np.ones(n), (clusters, np.arange(n))), shape=(k, n))
-
-
-def ones_like(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """1 for every stored value."""
-    return vectors.csr(np.ones(matrix.nnz), matrix.indices, matrix.indptr, matrix.shape[1])

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from tastemap import pivot, schemas
+from tastemap import catalogue, pivot, schemas
 from tastemap.config import Config
 from tastemap.evaluation import truth
 from tastemap.evaluation.choice import verdict
@@ -67,7 +67,8 @@ def evaluate_clusters(
         known = None if config.evaluation.truth is None else truth.read(spark, config.evaluation.truth)
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             with stages("hold out", "ratings") as stage:
-                data = hold_out(kept.matrix, kept.movies.ids, kept.counts["users"], config)
+                titles = catalogue.describe(kept.movies.ids, rating_log.movies)
+                data = hold_out(kept.matrix, titles, kept.counts["users"], config)
                 stage.rows = kept.counts["ratings_kept"] - int(data.n_ratings.sum())
             with stages("fit and judge", "settings") as stage:
                 found = evaluate(data, config, known)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tastemap import vectors
 from tastemap.clustering.centres import Centres
-from tastemap.evaluation.judging import Judged, members_of, ones_like
+from tastemap.evaluation.judging import Judged, members_of
 
 Array = npt.NDArray[np.float64]
 
@@ -46,7 +47,7 @@ class EffectSums:
     def add_up(self, judged: Judged) -> list[Array]:
         """Hard numbers and sums, soft numbers and sums, setting by setting."""
         residuals = judged.residuals.training
-        ones = ones_like(residuals)
+        ones = vectors.ones_like(residuals)
         found: list[Array] = []
         for k, assignment in zip(self.n_clusters, judged.assignments, strict=True):
             hard = members_of(assignment.clusters, k)
