@@ -20,8 +20,8 @@ from tastemap import cli
 SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "profiles", "run")
 
 
-def main() -> None:
-    """Parse, run, print."""
+def main() -> str:
+    """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap import pipeline, summary
@@ -36,7 +36,7 @@ def main() -> None:
             movies=arguments.movies,
             overwrite=arguments.overwrite,
         )
-    print("\n" + summary.text(result))
+    return "\n" + summary.text(result)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def cluster_users(
     UserError
         The log, the options or the output cannot be used; nothing has been changed then.
     """
-    stages = Stages()
+    stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
@@ -91,7 +91,12 @@ def cluster_users(
             weights = weighting.fit(kept.movies.n_ratings, kept.movies.rating_sums, config.weighting)
             with stages("principal components", "passes") as stage:
                 passes: list[Progress] = []
-                decomposition = principal_components(matrix, weights, run, config, passes.append)
+
+                def passed(one: Progress) -> None:
+                    passes.append(one)
+                    stage.rows = one.passes
+
+                decomposition = principal_components(matrix, weights, run, config, passed)
                 stage.rows = decomposition.passes
             projection = Projection.of(weights, decomposition)
             with stages("cluster", "clusters") as stage:

@@ -120,8 +120,10 @@ def test_prepared_tables_give_the_same_run(
     assert len(read(tables / "ratings")) == 100_836
     assert len(read(tables / "movies")) == 9_742
     assert len(read(tables / "rejects")) == 0
-    done = submit("cluster_users.py", "--ratings", tables, "--output", tmp_path / "run", folder=tmp_path)
+    arguments = ("--ratings", tables, "--output", tmp_path / "run", "--log-json")
+    done = submit("cluster_users.py", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    check_json_lines(done.stdout + done.stderr, tmp_path / "run")
     first, second = (
         read(path / "assignments").set_index("user_id").sort_index()
         for path in (small_run[0], tmp_path / "run")
@@ -132,6 +134,21 @@ def test_prepared_tables_give_the_same_run(
         for path in (small_run[0], tmp_path / "run")
     ]
     assert titles[0] == titles[1]
+
+
+def check_json_lines(said: str, output: Path) -> None:
+    """Every line of ours is an object, and tells of stages what run.json does."""
+    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    names = [stage["name"] for stage in stages]
+    assert [each["stage"] for each in told if each["event"] == "stage_start"] == names
+    ended = [each for each in told if each["event"] == "stage_end"]
+    assert [{key: each[key] for key in ("seconds", "rows", "unit")} for each in ended] == [
+        {key: stage[key] for key in ("seconds", "rows", "unit")} for stage in stages
+    ]
+    assert told[-1]["event"] == "end" and told[-1]["exit_code"] == 0
+    assert [each["time"] for each in told] == sorted(each["time"] for each in told)
+    assert "results: " not in said and "\nread and pivot" not in said
 
 
 def test_py_files_bring_the_package(log: Path, tmp_path: Path) -> None:

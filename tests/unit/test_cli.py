@@ -32,7 +32,9 @@ GOOD = ("--ratings", "a", "--output", "b")
 
 
 def test_the_least_that_is_needed() -> None:
-    assert parse(*GOOD) == cli.Arguments(("a",), "b", None, False, Config())
+    assert parse(*GOOD) == cli.Arguments(
+        ratings=("a",), output="b", movies=None, overwrite=False, config=Config()
+    )
 
 
 def test_everything_given(tmp_path: Path) -> None:
@@ -100,6 +102,7 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         *("stray", "--config", str(missing), "--max-bad-fraction", "2"),
     )
     known = ["-h", "--help", "--ratings", "--movies", "--output", "--overwrite", "--config"]
+    known += ["--quiet", "--log-json"]
     known += [spec.flag for section in SECTIONS.values() for spec in declared(section)]
     assert sorted(found) == sorted(
         [
