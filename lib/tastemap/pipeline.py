@@ -115,7 +115,7 @@ def cluster_users(
             with stages("profile", "cells") as stage:
                 titles = catalogue.describe(kept.movies.ids, rating_log.movies)
                 bars = profiles.rating_bars(rating_log.scale)
-                aggregates = profiles.aggregate(matrix, segments, bars)
+                aggregates = profiles.aggregate(matrix, segments, bars, profiles.genre_matrix(titles))
                 table = profiles.profiles(aggregates, bars).merge(
                     activity(run.read("assignments")), on="cluster"
                 )

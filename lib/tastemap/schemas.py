@@ -120,12 +120,16 @@ CLUSTER_MOVIES = _table(
 CLUSTER_GENRES = _table(
     ("cluster", _INT),
     ("genre", _STRING),
+    ("n_users", _LONG),
     ("n_ratings", _LONG),
     ("share", _DOUBLE),
     ("lift", _DOUBLE),
     ("mean_rating", _DOUBLE),
 )
-"""One row a cluster and genre; a movie of several genres counts in each. `share` is of the ratings."""
+"""One row a cluster and genre; a movie of several genres counts in each.
+
+`n_users` of the cluster have rated a movie of the genre; `share` is of the ratings.
+"""
 
 _LOADINGS = ArrayType(_table(("movie_id", _INT), ("title", _STRING, True), ("loading", _DOUBLE)), False)
 
