@@ -89,6 +89,18 @@ class ProfileConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PrivacyConfig:
+    """What results tell of single people."""
+
+    min_cell_users: int = option(
+        1, "leave out cells of published tables with fewer people (10 or more to publish)", minimum=1
+    )
+    pseudonymise_key_file: str | None = option(
+        None, "file with a secret key: user ids become keyed hashes in every table"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """What concerns the whole run."""
 
@@ -105,6 +117,7 @@ class Config:
     decomposition: DecompositionConfig = DecompositionConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     profiles: ProfileConfig = ProfileConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     run: RunConfig = RunConfig()
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,6 +132,7 @@ SECTIONS: dict[str, type] = {
     "decomposition": DecompositionConfig,
     "clustering": ClusteringConfig,
     "profiles": ProfileConfig,
+    "privacy": PrivacyConfig,
     "run": RunConfig,
 }
 

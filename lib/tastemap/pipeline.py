@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -21,10 +22,12 @@ from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.errors import UserError
+from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table, withheld
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
+from tastemap.suppression import Suppression
 from tastemap.weighting import Weighting, WeightingModel
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,8 @@ def cluster_users(
     UserError
         The log, the options or the output cannot be used; nothing has been changed then.
     """
+    key_file = config.privacy.pseudonymise_key_file
+    pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
     stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
@@ -86,7 +91,7 @@ def cluster_users(
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             matrix, counts = kept.matrix, kept.counts
             with stages("write user vectors", "users") as stage:
-                run.write("user_vectors", pivot.user_vectors(matrix))
+                run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
                 stage.rows = counts["users"]
             weights = weighting.fit(kept.movies.n_ratings, kept.movies.rating_sums, config.weighting)
             with stages("principal components", "passes") as stage:
@@ -110,24 +115,35 @@ def cluster_users(
                 stage.rows = len(clustering.sizes)
             segments = Segmentation(projection, clustering.centres)
             with stages("assign", "users") as stage:
-                run.write("assignments", segmentation.assignments(matrix, segments))
+                assign = partial(segmentation.assignments, segmentation=segments)
+                run.write("assignments", user_table(assign, matrix, pseudonyms))
+                if pseudonyms is not None:
+                    check_distinct(run.read("assignments"), counts["users"])
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
                 titles = catalogue.describe(kept.movies.ids, rating_log.movies)
                 bars = profiles.rating_bars(rating_log.scale)
                 aggregates = profiles.aggregate(matrix, segments, bars, profiles.genre_matrix(titles))
+                shown = Suppression.of(aggregates, titles, config.privacy.min_cell_users)
+                counts |= shown.counts()
                 table = profiles.profiles(aggregates, bars).merge(
                     activity(run.read("assignments")), on="cluster"
                 )
+                table = shown.profiles(table)
                 movie_table = profiles.cluster_movies(aggregates, titles, config.profiles.effect_shrinkage)
+                movie_table = shown.cluster_movies(movie_table)
+                genre_table = shown.cluster_genres(profiles.cluster_genres(aggregates, titles))
                 stage.rows = len(movie_table)
         with stages("write results", "tables") as stage:
             small = {
                 "profiles": (table, schemas.PROFILES),
                 "cluster_movies": (movie_table, schemas.CLUSTER_MOVIES),
-                "cluster_genres": (profiles.cluster_genres(aggregates, titles), schemas.CLUSTER_GENRES),
+                "cluster_genres": (genre_table, schemas.CLUSTER_GENRES),
                 "components": (profiles.components(decomposition, titles), schemas.COMPONENTS),
-                "movie_index": (catalogue.movie_index(titles, kept.movies), schemas.MOVIE_INDEX),
+                "movie_index": (
+                    shown.movie_index(catalogue.movie_index(titles, kept.movies)),
+                    schemas.MOVIE_INDEX,
+                ),
             }
             for name, (rows, schema) in small.items():
                 run.write_small(name, rows, schema)
@@ -154,6 +170,8 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
             counts = cleaning.count(gathered.frame)
             stage.rows = counts.ratings_in
         rejects = cleaning.rejects(gathered.frame)
+        if config.privacy.pseudonymise_key_file is not None:
+            rejects = withheld(rejects)
         cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)
         with stages("clean", "ratings") as stage:
             # Where there are none, not to read all blocks for them.

@@ -70,10 +70,10 @@ MOVIE_INDEX = _table(
     ("movie_index", _INT),
     ("movie_id", _INT),
     ("title", _STRING, True),
-    ("n_ratings", _LONG),
-    ("mean_rating", _DOUBLE),
+    ("n_ratings", _LONG, True),
+    ("mean_rating", _DOUBLE, True),
 )
-"""One row a column of the user vectors, by movie_id."""
+"""One row a column of the user vectors, by movie_id; nulls are suppressed."""
 
 USER_VECTORS = _table(("user_id", _LONG), ("features", VectorUDT()))
 """One row a user: the ratings, sparse, one feature a row of `MOVIE_INDEX`."""
@@ -83,22 +83,25 @@ ASSIGNMENTS = _table(
 )
 """One row a user: the nearest cluster, the distance to its centre, and how sure that is (0 to 1)."""
 
-ACTIVITY = _table(("min", _INT), ("q25", _INT), ("median", _INT), ("q75", _INT), ("max", _INT))
-"""Quantiles of the number of ratings of a user."""
-_HISTOGRAM = ArrayType(_table(("rating", _DOUBLE), ("n_ratings", _LONG)), False)
+ACTIVITY = _table(*((name, _INT, True) for name in ("min", "q25", "median", "q75", "max")))
+"""Quantiles of the number of ratings of a user; nulls are suppressed."""
+_HISTOGRAM = ArrayType(_table(("rating", _DOUBLE), ("n_ratings", _LONG, True)), False)
 
 PROFILES = _table(
     ("cluster", _INT),
     ("n_users", _LONG),
     ("share", _DOUBLE),
-    ("n_ratings", _LONG),
-    ("mean_rating", _DOUBLE),
-    ("mean_distance", _DOUBLE),
-    ("mean_membership", _DOUBLE),
-    ("rating_histogram", _HISTOGRAM),
-    ("activity", ACTIVITY),
+    ("n_ratings", _LONG, True),
+    ("mean_rating", _DOUBLE, True),
+    ("mean_distance", _DOUBLE, True),
+    ("mean_membership", _DOUBLE, True),
+    ("rating_histogram", _HISTOGRAM, True),
+    ("activity", ACTIVITY, True),
 )
-"""One row a cluster; `activity` holds quantiles of the number of ratings of its users."""
+"""One row a cluster; `activity` holds quantiles of the number of ratings of its users.
+
+Nulls are suppressed.
+"""
 
 CLUSTER_MOVIES = _table(
     ("cluster", _INT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from submission import ROOT, submit
+from tastemap.pseudonyms import Pseudonyms
 
 TABLES = (
     "assignments",
@@ -253,6 +255,24 @@ def test_too_many_bad_records_stop_the_job_and_leave_the_old_output(log: Path, t
     assert len(rejects) == 20 and rejects.reason.str.len().min() > 0 and rejects.raw.str.startswith("x").all()
 
 
+def check_privacy(said: str, output: Path) -> None:
+    """Pseudonyms of a key that shows nowhere, and no cells of few people."""
+    assignments, users = read(output / "assignments"), read(output / "user_vectors")
+    pseudonyms = Pseudonyms(hashlib.blake2b(b"keep-me-to-yourself", person=b"tastemap key").digest())
+    assert set(assignments.user_id) == set(users.user_id) == set(pseudonyms.of(np.arange(1, 81)).tolist())
+    assert read(output / "rejects").raw.tolist() == ["(withheld: it may name users)"]
+    for path in output.rglob("*"):
+        assert path.is_dir() or b"keep-me" not in path.read_bytes()
+    assert "keep-me" not in said and "77,nonsense" not in said
+    manifest = json.loads((output / "run.json").read_text())
+    movies = read(output / "cluster_movies")
+    n_hidden = manifest["counts"]["movie_cells_suppressed"]
+    assert movies.n_ratings.min() >= 10 and n_hidden > 0
+    assert f"suppressed, to tell of no few people: {n_hidden:,} cells of cluster and movie" in said
+    assert manifest["config"]["privacy"]["min_cell_users"] == 10
+    assert read(output / "profiles").activity[0]["min"] is None
+
+
 def test_netflix_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     folder = tmp_path / "netflix"
@@ -266,9 +286,16 @@ def test_netflix_files(tmp_path: Path) -> None:
     titles = [f"{movie},{'NULL' if movie == 3 else 1990 + movie},Title, of {movie}" for movie in range(1, 31)]
     (folder / "movie_titles.csv").write_text("\n".join(titles) + "\n", encoding="latin-1")
     tiny = ("--conf", "spark.sql.files.maxPartitionBytes=1000")
-    done = submit("cluster_users.py", *small(folder, tmp_path / "run"), folder=tmp_path, options=tiny)
+    secret = tmp_path / "key"
+    secret.write_text("keep-me-to-yourself\n")
+    log = folder / "combined_data_1.txt"
+    log.write_text(log.read_text().replace(":\n", ":\n77,nonsense,2004-01-11\n", 1))
+    private = ("--pseudonymise-key-file", secret, "--min-cell-users", 10, "--max-bad-fraction", 0.1)
+    arguments = small(folder, tmp_path / "run", *private)
+    done = submit("cluster_users.py", *arguments, folder=tmp_path, options=tiny)
     assert done.returncode == 0, done.stderr
+    check_privacy(done.stdout + done.stderr, tmp_path / "run")
     counts = json.loads((tmp_path / "run" / "run.json").read_text())["counts"]
-    assert (counts["ratings_in"], counts["rejects"], counts["users"], counts["movies"]) == (1200, 0, 80, 30)
+    assert (counts["ratings_in"], counts["rejects"], counts["users"], counts["movies"]) == (1201, 1, 80, 30)
     index = read(tmp_path / "run" / "movie_index")
     assert index.n_ratings.tolist() == [40] * 30 and index.title[0] == "Title, of 1"
