@@ -146,5 +146,37 @@ COMPONENTS = _table(
 )
 """One row a principal component, with the movies at both of its ends."""
 
+FLOWS = _table(
+    ("before", _INT, True),
+    ("after", _INT, True),
+    ("n_users", _LONG),
+    ("share_of_before", _DOUBLE, True),
+    ("share_of_after", _DOUBLE, True),
+)
+"""One row a pair of clusters of two runs that somebody went between; null: in the other run only."""
+
+_CHANGES = ArrayType(
+    _table(("movie_id", _INT), ("title", _STRING, True), ("before", _DOUBLE), ("after", _DOUBLE)), False
+)
+
+SEGMENT_CHANGES = _table(
+    ("before", _INT, True),
+    ("after", _INT, True),
+    ("change", _STRING),
+    ("n_users_before", _LONG, True),
+    ("n_users_after", _LONG, True),
+    ("share_before", _DOUBLE, True),
+    ("share_after", _DOUBLE, True),
+    ("n_users_both", _LONG, True),
+    ("jaccard", _DOUBLE, True),
+    ("effects", _CHANGES),
+    ("shares", _CHANGES),
+)
+"""One row a segment of two runs, which is `kept`, `new` or `gone`.
+
+`jaccard` is the share of its users, of those in both runs, who are in it before and after; `effects` and
+`shares` are the movies whose `effect` and `share_rated` rose most, then those that fell most.
+"""
+
 SCORES = _table(("ids", BinaryType()), ("scores", BinaryType()))
 """Blocks of principal component scores, row by row, as `compact` writes them."""

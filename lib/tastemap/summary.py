@@ -51,14 +51,14 @@ def cluster_lines(profiles: pd.DataFrame, cluster_movies: pd.DataFrame) -> list[
     for cluster in ordered.itertuples():
         numbers = (f"{cluster.n_users:,}", f"{cluster.share:.1%}", _mean(cluster.mean_rating))
         rows.append((str(cluster.cluster), *numbers))
-    left = _aligned(rows)
+    left = aligned(rows)
     width = (WIDTH - len(left[0])) // N_TITLES - len("; ")
     best = cluster_movies[cluster_movies["rank"] <= N_TITLES].sort_values(["cluster", "rank"])
     loved = ["loves, more than everybody else"]
     for number in ordered["cluster"]:
         movies = best[best["cluster"] == number]
         names = zip(movies["title"], movies["movie_id"], strict=True)
-        loved.append("; ".join(_shortened(title or f"movie {movie_id}", width) for title, movie_id in names))
+        loved.append("; ".join(shortened(title or f"movie {movie_id}", width) for title, movie_id in names))
     return [f"{numbers}  {movies}" for numbers, movies in zip(left, loved, strict=True)]
 
 
@@ -66,10 +66,12 @@ def _mean(rating: Any) -> str:
     return "–" if pd.isna(rating) else f"{rating:.2f}"
 
 
-def _shortened(title: str, width: int) -> str:
+def shortened(title: str, width: int) -> str:
+    """A title of at most `width` characters, cut where it is longer."""
     return title if len(title) <= width else title[: width - 1].rstrip() + "…"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table, a line a row, its columns aligned to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

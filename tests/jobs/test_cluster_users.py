@@ -14,6 +14,7 @@ import pytest
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from sklearn.metrics import adjusted_rand_score
 
 from submission import ROOT, submit
 from tastemap.pseudonyms import Pseudonyms
@@ -113,7 +114,7 @@ def test_saved_model_gives_the_same_assignments_in_another_session(
     assert both.where("again != cluster").count() == 0
 
 
-def test_prepared_tables_give_the_same_run(
+def test_prepared_tables_give_the_same_run_and_the_two_compare(
     movielens_small: Path, small_run: tuple[Path, str], tmp_path: Path
 ) -> None:
     tables = tmp_path / "tables"
@@ -136,6 +137,16 @@ def test_prepared_tables_give_the_same_run(
         for path in (small_run[0], tmp_path / "run")
     ]
     assert titles[0] == titles[1]
+    arguments = ("--before", small_run[0], "--after", tmp_path / "run", "--output", tmp_path / "change")
+    done = submit("compare_runs.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "602 users before, 602 after, 602 in both" in done.stdout + done.stderr
+    flows = read(tmp_path / "change" / "flows")
+    both = pd.crosstab(first.cluster, second.cluster)
+    assert flows.set_index(["before", "after"]).n_users.to_dict() == both.stack()[lambda n: n > 0].to_dict()
+    found = json.loads((tmp_path / "change" / "run.json").read_text())["metrics"]["adjusted_rand_index"]
+    assert found == pytest.approx(adjusted_rand_score(first.cluster, second.cluster))
+    assert len(read(tmp_path / "change" / "segment_changes")) >= 8
 
 
 def check_json_lines(said: str, output: Path) -> None:
