@@ -96,9 +96,7 @@ def test_what_is_no_run_is_said_of_both(spark: SparkSession, tmp_path: Path) -> 
 
 
 def test_a_run_is_not_compared_with_itself(spark: SparkSession, runs: tuple[str, str]) -> None:
-    with pytest.raises(
-        UserError, match=r"--before and --after are both .*; give the directories of two runs"
-    ):
+    with pytest.raises(UserError, match=r"--before and --after are both .*; give the directories of"):
         compare_runs(spark, runs[0], f"file:{runs[0]}/")
 
 
