@@ -65,6 +65,8 @@ def compare_runs(
         return _compare(runs, Stages(spark))
     stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
+        if run.output in [each.path for each in runs]:
+            raise UserError(f"--output {output} is one of the runs to compare; give another directory")
         found = _compare(runs, stages)
         with stages("write results", "tables") as stage:
             run.write_small("flows", found.flows, schemas.FLOWS)

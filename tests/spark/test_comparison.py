@@ -100,6 +100,12 @@ def test_a_run_is_not_compared_with_itself(spark: SparkSession, runs: tuple[str,
         compare_runs(spark, runs[0], f"file:{runs[0]}/")
 
 
+def test_a_run_is_not_replaced_by_what_is_said_of_it(spark: SparkSession, runs: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match="is one of the runs to compare; give another directory"):
+        compare_runs(spark, *runs, runs[1], overwrite=True)
+    assert (Path(runs[1]) / "assignments").exists()
+
+
 def test_no_user_in_common(spark: SparkSession, runs: tuple[str, str], tmp_path: Path) -> None:
     others = AFTER.assign(user_id=-1 - AFTER["user_id"])
     config = {"privacy": {"pseudonymise_key_file": "/etc/key"}}
