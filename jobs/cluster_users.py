@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))  # a checko
 
 from tastemap import cli
 
-SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "profiles", "run")
+SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "profiles", "privacy", "run")
 
 
-def main() -> None:
-    """Parse, run, print."""
+def main() -> str:
+    """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap import pipeline, summary
@@ -36,7 +36,7 @@ def main() -> None:
             movies=arguments.movies,
             overwrite=arguments.overwrite,
         )
-    print("\n" + summary.text(result))
+    return "\n" + summary.text(result)
 
 
 if __name__ == "__main__":

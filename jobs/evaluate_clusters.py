@@ -21,8 +21,8 @@ SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "e
 COMPARED = {"n_components": "8,16,32", "n_clusters": "5,10,20,40"}
 
 
-def main() -> None:
-    """Parse, run, print."""
+def main() -> str:
+    """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS, defaults=COMPARED)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap.evaluation import pipeline, summary
@@ -37,7 +37,7 @@ def main() -> None:
             movies=arguments.movies,
             overwrite=arguments.overwrite,
         )
-    print("\n" + summary.text(result))
+    return "\n" + summary.text(result)
 
 
 if __name__ == "__main__":

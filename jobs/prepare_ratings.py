@@ -19,8 +19,8 @@ from tastemap import cli
 SECTIONS = ("source",)
 
 
-def main() -> None:
-    """Parse, run, print."""
+def main() -> str:
+    """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap.preparation import prepare_ratings
@@ -35,7 +35,7 @@ def main() -> None:
             movies=arguments.movies,
             overwrite=arguments.overwrite,
         )
-    print(f"results: {manifest['output'].removeprefix('file:')}")
+    return f"results: {manifest['output'].removeprefix('file:')}"
 
 
 if __name__ == "__main__":

@@ -118,6 +118,18 @@ class ProfileConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PrivacyConfig:
+    """What results tell of single people."""
+
+    min_cell_users: int = option(
+        1, "leave out cells of published tables with fewer people (10 or more to publish)", minimum=1
+    )
+    pseudonymise_key_file: str | None = option(
+        None, "file with a secret key: user ids become keyed hashes in every table"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """What concerns the whole run."""
 
@@ -135,6 +147,7 @@ class Config:
     clustering: ClusteringConfig = ClusteringConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     profiles: ProfileConfig = ProfileConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     run: RunConfig = RunConfig()
 
     def as_dict(self) -> dict[str, Any]:
@@ -158,6 +171,7 @@ SECTIONS: dict[str, type] = {
     "clustering": ClusteringConfig,
     "evaluation": EvaluationConfig,
     "profiles": ProfileConfig,
+    "privacy": PrivacyConfig,
     "run": RunConfig,
 }
 

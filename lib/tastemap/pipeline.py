@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -27,10 +28,12 @@ from tastemap.evaluation.evaluate import evaluate, hold_out
 from tastemap.features import Features, labelled, loading
 from tastemap.features import check_size as check_features
 from tastemap.features import fit as fit_features
+from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table, withheld
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
+from tastemap.suppression import Suppression
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +88,9 @@ def cluster_users(
         The log, the options or the output cannot be used; nothing has been changed then.
     """
     check_one(config)
-    stages = Stages()
+    key_file = config.privacy.pseudonymise_key_file
+    pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
+    stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
@@ -93,7 +98,7 @@ def cluster_users(
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             matrix, counts = kept.matrix, kept.counts
             with stages("write user vectors", "users") as stage:
-                run.write("user_vectors", pivot.user_vectors(matrix))
+                run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
                 stage.rows = counts["users"]
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
             choice = choose_clusters(kept, titles, run, config, stages)
@@ -103,7 +108,12 @@ def cluster_users(
             check_features(features, config.decomposition.n_components)
             with stages("principal components", "passes") as stage:
                 passes: list[Progress] = []
-                decomposition = principal_components(matrix, features, run, config, passes.append)
+
+                def passed(one: Progress) -> None:
+                    passes.append(one)
+                    stage.rows = one.passes
+
+                decomposition = principal_components(matrix, features, run, config, passed)
                 stage.rows = decomposition.passes
             projection = Projection.of(features, decomposition)
             with stages("cluster", "clusters") as stage:
@@ -118,26 +128,37 @@ def cluster_users(
             centres = replace(clustering.centres, temperature=choice.temperature)
             segments = Segmentation(projection, centres)
             with stages("assign", "users") as stage:
-                run.write("assignments", segmentation.assignments(matrix, segments))
+                assign = partial(segmentation.assignments, segmentation=segments)
+                run.write("assignments", user_table(assign, matrix, pseudonyms))
+                if pseudonyms is not None:
+                    check_distinct(run.read("assignments"), counts["users"])
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
                 bars = profiles.rating_bars(rating_log.scale)
-                aggregates = profiles.aggregate(matrix, segments, bars)
+                aggregates = profiles.aggregate(matrix, segments, bars, titles.incidence()[1])
+                shown = Suppression.of(aggregates, titles, config.privacy.min_cell_users)
+                counts |= shown.counts()
                 table = profiles.profiles(aggregates, bars).merge(
                     activity(run.read("assignments")), on="cluster"
                 )
+                table = shown.profiles(table)
                 movie_table = profiles.cluster_movies(aggregates, titles, config.profiles.effect_shrinkage)
+                movie_table = shown.cluster_movies(movie_table)
+                genre_table = shown.cluster_genres(profiles.cluster_genres(aggregates, titles))
                 stage.rows = len(movie_table)
         with stages("write results", "tables") as stage:
             small = {
                 "profiles": (table, schemas.PROFILES),
                 "cluster_movies": (movie_table, schemas.CLUSTER_MOVIES),
-                "cluster_genres": (profiles.cluster_genres(aggregates, titles), schemas.CLUSTER_GENRES),
+                "cluster_genres": (genre_table, schemas.CLUSTER_GENRES),
                 "components": (
                     profiles.components(decomposition, labelled(features, titles)),
                     schemas.COMPONENTS,
                 ),
-                "movie_index": (catalogue.movie_index(titles, kept.movies), schemas.MOVIE_INDEX),
+                "movie_index": (
+                    shown.movie_index(catalogue.movie_index(titles, kept.movies)),
+                    schemas.MOVIE_INDEX,
+                ),
             }
             for name, (rows, schema) in small.items():
                 run.write_small(name, rows, schema)
@@ -200,6 +221,8 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
             counts = cleaning.count(gathered.frame)
             stage.rows = counts.ratings_in
         rejects = cleaning.rejects(gathered.frame)
+        if config.privacy.pseudonymise_key_file is not None:
+            rejects = withheld(rejects)
         cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)
         with stages("clean", "ratings") as stage:
             # Where there are none, not to read all blocks for them.

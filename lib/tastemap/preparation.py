@@ -29,7 +29,7 @@ def prepare_ratings(
     Ratings are as in the log: duplicates and rare users stay. Parameters and errors are those of
     `pipeline.cluster_users`.
     """
-    stages = Stages()
+    stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         log = open_log(spark, ratings, config.source, movies)
         parsed = log.parsed()

@@ -38,6 +38,10 @@ class Aggregates:
     """Of shape (k,)."""
     membership_sums: Array
     """Of shape (k,)."""
+    bar_users: Array
+    """Users with a rating in each bar, of shape (k, h)."""
+    genre_users: Array
+    """Users with a rating of a movie of each genre, of shape (k, g)."""
 
 
 def rating_bars(scale: tuple[float, float]) -> Array:
@@ -47,23 +51,29 @@ def rating_bars(scale: tuple[float, float]) -> Array:
     return np.linspace(low, high, min(max(n_halves, 2), MAX_HISTOGRAM_BARS))
 
 
-def aggregate(matrix: BlockMatrix, segmentation: Segmentation, bars: Array) -> Aggregates:
+def aggregate(
+    matrix: BlockMatrix, segmentation: Segmentation, bars: Array, of_genre: sparse.csr_matrix
+) -> Aggregates:
     """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
     k, d = len(segmentation.centres.centres), matrix.n_columns
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
         for block in blocks:
-            for total, found in zip(totals, aggregate_block(block, segmentation, bars), strict=True):
+            for total, found in zip(
+                totals, aggregate_block(block, segmentation, bars, of_genre), strict=True
+            ):
                 total += found
         return totals
 
-    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,)]
+    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,), (k, bars.size), (k, of_genre.shape[1])]
     return Aggregates(*matrix.sum_over_blocks(partial, shapes))
 
 
-def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> list[Array]:
-    """The fields of `Aggregates` for one block."""
+def aggregate_block(
+    block: Block, segmentation: Segmentation, bars: Array, of_genre: sparse.csr_matrix
+) -> list[Array]:
+    """The fields of `Aggregates` for one block; `of_genre` is that of `Catalogue.incidence`."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
     n, k = len(found.clusters), len(segmentation.centres.centres)
@@ -72,15 +82,17 @@ def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> li
     ones.data = np.ones(ratings.nnz)
     stars = ratings.astype(np.float64)
     bar = _nearest_bar(stars.data, bars)
-    cluster_of = np.repeat(found.clusters, np.diff(ratings.indptr))
-    histogram = np.bincount(cluster_of * bars.size + bar, minlength=k * bars.size).reshape(k, bars.size)
+    user = np.repeat(np.arange(n), np.diff(ratings.indptr))
+    of_users = np.bincount(user * bars.size + bar, minlength=n * bars.size).reshape(n, bars.size)
     return [
         (members @ ones).toarray(),
         (members @ stars).toarray(),
-        histogram.astype(np.float64),
+        members @ of_users.astype(np.float64),
         np.bincount(found.clusters, minlength=k).astype(np.float64),
         np.bincount(found.clusters, weights=found.distances, minlength=k),
         np.bincount(found.clusters, weights=found.memberships, minlength=k),
+        members @ (of_users > 0).astype(np.float64),
+        (members @ (ones @ of_genre > 0).astype(np.float64)).toarray(),
     ]
 
 
@@ -150,13 +162,7 @@ def effects(n_ratings: Array, rating_sums: Array, shrinkage: float) -> Array:
 
 def cluster_genres(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame:
     """The `cluster_genres` table, by cluster and genre; empty where no genres are known."""
-    names = sorted({genre for genres in catalogue.genres for genre in genres})
-    number = {name: position for position, name in enumerate(names)}
-    movie = np.repeat(np.arange(len(catalogue.genres)), [len(genres) for genres in catalogue.genres])
-    genre = np.array([number[name] for genres in catalogue.genres for name in genres], dtype=np.int64)
-    of_genre = sparse.csr_matrix(
-        (np.ones(movie.size), (movie, genre)), shape=(len(catalogue.genres), len(names))
-    )
+    names, of_genre = catalogue.incidence()
     shown = np.asarray(aggregates.n_ratings @ of_genre)
     sums = np.asarray(aggregates.rating_sums @ of_genre)
     totals = aggregates.n_ratings.sum(axis=1)
@@ -167,6 +173,7 @@ def cluster_genres(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame
         {
             "cluster": cluster.astype(np.int32),
             "genre": np.array(names, dtype=object)[column],
+            "n_users": aggregates.genre_users[cluster, column].astype(np.int64),
             "n_ratings": shown[cluster, column].astype(np.int64),
             "share": share[cluster, column],
             "lift": _ratio(share, everybody)[cluster, column],

@@ -146,6 +146,53 @@ class Run:
             self._discard(self._replaced)
 
 
+class FinishedRun:
+    """An output directory that is complete, to be read.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    path : str
+        The directory.
+    flag : str
+        The option that named it, for messages.
+
+    Raises
+    ------
+    UserError
+        It holds no finished run.
+    """
+
+    def __init__(self, spark: SparkSession, path: str, flag: str) -> None:
+        self._spark = spark
+        self._files = FileSystem(spark, path)
+        self._named = f"{flag} {path}"
+        self.path = self._files.qualified(path)
+        if not self._files.exists(f"{self.path}/{MANIFEST}"):
+            raise UserError(
+                f"{self._named} holds no {MANIFEST}, so it is no finished run; give the --output of one"
+            )
+        self.manifest: dict[str, Any] = json.loads(self._files.read_text(f"{self.path}/{MANIFEST}"))
+
+    def check(self, *names: str) -> None:
+        """Make sure of its tables.
+
+        Raises
+        ------
+        UserError
+            One is missing.
+        """
+        missing = [name for name in names if not self._files.exists(f"{self.path}/{name}")]
+        if missing:
+            raise UserError(
+                f"{self._named} is a run without {', '.join(missing)}; give one of jobs/cluster_users.py"
+            )
+
+    def read(self, name: str) -> DataFrame:
+        """A table."""
+        return self._spark.read.parquet(escaped(f"{self.path}/{name}"))
+
+
 def versions(spark: SparkSession) -> dict[str, str]:
     """Versions of what computed the numbers."""
     packages = {name: version(name) for name in ("numpy", "scipy", "pandas", "pyarrow")}

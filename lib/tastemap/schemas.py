@@ -70,10 +70,10 @@ MOVIE_INDEX = _table(
     ("movie_index", _INT),
     ("movie_id", _INT),
     ("title", _STRING, True),
-    ("n_ratings", _LONG),
-    ("mean_rating", _DOUBLE),
+    ("n_ratings", _LONG, True),
+    ("mean_rating", _DOUBLE, True),
 )
-"""One row a column of the user vectors, by movie_id."""
+"""One row a column of the user vectors, by movie_id; nulls are suppressed."""
 
 USER_VECTORS = _table(("user_id", _LONG), ("features", VectorUDT()))
 """One row a user: the ratings, sparse, one feature a row of `MOVIE_INDEX`."""
@@ -83,22 +83,25 @@ ASSIGNMENTS = _table(
 )
 """One row a user: the nearest cluster, the distance to its centre, and how sure that is (0 to 1)."""
 
-ACTIVITY = _table(("min", _INT), ("q25", _INT), ("median", _INT), ("q75", _INT), ("max", _INT))
-"""Quantiles of the number of ratings of a user."""
-_HISTOGRAM = ArrayType(_table(("rating", _DOUBLE), ("n_ratings", _LONG)), False)
+ACTIVITY = _table(*((name, _INT, True) for name in ("min", "q25", "median", "q75", "max")))
+"""Quantiles of the number of ratings of a user; nulls are suppressed."""
+_HISTOGRAM = ArrayType(_table(("rating", _DOUBLE), ("n_ratings", _LONG, True)), False)
 
 PROFILES = _table(
     ("cluster", _INT),
     ("n_users", _LONG),
     ("share", _DOUBLE),
-    ("n_ratings", _LONG),
-    ("mean_rating", _DOUBLE),
-    ("mean_distance", _DOUBLE),
-    ("mean_membership", _DOUBLE),
-    ("rating_histogram", _HISTOGRAM),
-    ("activity", ACTIVITY),
+    ("n_ratings", _LONG, True),
+    ("mean_rating", _DOUBLE, True),
+    ("mean_distance", _DOUBLE, True),
+    ("mean_membership", _DOUBLE, True),
+    ("rating_histogram", _HISTOGRAM, True),
+    ("activity", ACTIVITY, True),
 )
-"""One row a cluster; `activity` holds quantiles of the number of ratings of its users."""
+"""One row a cluster; `activity` holds quantiles of the number of ratings of its users.
+
+Nulls are suppressed.
+"""
 
 CLUSTER_MOVIES = _table(
     ("cluster", _INT),
@@ -120,12 +123,16 @@ CLUSTER_MOVIES = _table(
 CLUSTER_GENRES = _table(
     ("cluster", _INT),
     ("genre", _STRING),
+    ("n_users", _LONG),
     ("n_ratings", _LONG),
     ("share", _DOUBLE),
     ("lift", _DOUBLE),
     ("mean_rating", _DOUBLE),
 )
-"""One row a cluster and genre; a movie of several genres counts in each. `share` is of the ratings."""
+"""One row a cluster and genre; a movie of several genres counts in each.
+
+`n_users` of the cluster have rated a movie of the genre; `share` is of the ratings.
+"""
 
 EVALUATION = _table(
     ("weighting", _STRING, True),
@@ -159,6 +166,38 @@ COMPONENTS = _table(
     ("negative", _LOADINGS),
 )
 """One row a principal component, with the movies at both of its ends."""
+
+FLOWS = _table(
+    ("before", _INT, True),
+    ("after", _INT, True),
+    ("n_users", _LONG),
+    ("share_of_before", _DOUBLE, True),
+    ("share_of_after", _DOUBLE, True),
+)
+"""One row a pair of clusters of two runs that somebody went between; null: in the other run only."""
+
+_CHANGES = ArrayType(
+    _table(("movie_id", _INT), ("title", _STRING, True), ("before", _DOUBLE), ("after", _DOUBLE)), False
+)
+
+SEGMENT_CHANGES = _table(
+    ("before", _INT, True),
+    ("after", _INT, True),
+    ("change", _STRING),
+    ("n_users_before", _LONG, True),
+    ("n_users_after", _LONG, True),
+    ("share_before", _DOUBLE, True),
+    ("share_after", _DOUBLE, True),
+    ("n_users_both", _LONG, True),
+    ("jaccard", _DOUBLE, True),
+    ("effects", _CHANGES),
+    ("shares", _CHANGES),
+)
+"""One row a segment of two runs, which is `kept`, `new` or `gone`.
+
+`jaccard` is the share of its users, of those in both runs, who are in it before and after; `effects` and
+`shares` are the movies whose `effect` and `share_rated` rose most, then those that fell most.
+"""
 
 SCORES = _table(("ids", BinaryType()), ("scores", BinaryType()))
 """Blocks of principal component scores, row by row, as `compact` writes them."""

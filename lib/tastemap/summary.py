@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ def text(result: Result) -> str:
         f"{counts['ratings_in']} records read: {counts['rejects']} rejected, "
         f"{counts['duplicates']} duplicates, {counts['ratings_dropped']} dropped as too rare",
         f"{counts['ratings_kept']} ratings of {counts['movies']} movies by {counts['users']} users clustered",
-        "",
+        *suppressed_lines(result.manifest["counts"]),
         *choice_lines(result.choice),
         *cluster_lines(result.profiles, result.cluster_movies),
         "",
@@ -47,28 +48,46 @@ def choice_lines(choice: Choice) -> list[str]:
     ]
 
 
+def suppressed_lines(counts: Mapping[str, int]) -> list[str]:
+    """Say what is left out for fear of telling single people, if anything is, and an empty line."""
+    hidden = [
+        (counts["movie_cells_suppressed"], "cells of cluster and movie"),
+        (counts["genre_cells_suppressed"], "of cluster and genre"),
+        (counts["clusters_suppressed"], "profiles of clusters"),
+        (counts["movies_suppressed"], "totals of movies"),
+    ]
+    told = ", ".join(f"{n:,} {what}" for n, what in hidden if n)
+    return [f"suppressed, to tell of no few people: {told}", ""] if told else [""]
+
+
 def cluster_lines(profiles: pd.DataFrame, cluster_movies: pd.DataFrame) -> list[str]:
     """Give each cluster a line: size, share, mean rating and the movies of the largest effect."""
     ordered = profiles.sort_values("cluster")
     rows = [("cluster", "users", "share", "mean")]
     for cluster in ordered.itertuples():
-        numbers = (f"{cluster.n_users:,}", f"{cluster.share:.1%}", f"{cluster.mean_rating:.2f}")
+        numbers = (f"{cluster.n_users:,}", f"{cluster.share:.1%}", _mean(cluster.mean_rating))
         rows.append((str(cluster.cluster), *numbers))
-    left = _aligned(rows)
+    left = aligned(rows)
     width = (WIDTH - len(left[0])) // N_TITLES - len("; ")
     best = cluster_movies[cluster_movies["rank"] <= N_TITLES].sort_values(["cluster", "rank"])
     loved = ["loves, more than everybody else"]
     for number in ordered["cluster"]:
         movies = best[best["cluster"] == number]
         names = zip(movies["title"], movies["movie_id"], strict=True)
-        loved.append("; ".join(_shortened(title or f"movie {movie_id}", width) for title, movie_id in names))
+        loved.append("; ".join(shortened(title or f"movie {movie_id}", width) for title, movie_id in names))
     return [f"{numbers}  {movies}" for numbers, movies in zip(left, loved, strict=True)]
 
 
-def _shortened(title: str, width: int) -> str:
+def _mean(rating: Any) -> str:
+    return "–" if pd.isna(rating) else f"{rating:.2f}"
+
+
+def shortened(title: str, width: int) -> str:
+    """A title of at most `width` characters, cut where it is longer."""
     return title if len(title) <= width else title[: width - 1].rstrip() + "…"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table, a line a row, its columns aligned to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

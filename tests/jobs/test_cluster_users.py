@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from sklearn.metrics import adjusted_rand_score
 
 from submission import ROOT, submit
+from tastemap.pseudonyms import Pseudonyms
 
 TABLES = (
     "assignments",
@@ -111,7 +114,7 @@ def test_saved_model_gives_the_same_assignments_in_another_session(
     assert both.where("again != cluster").count() == 0
 
 
-def test_prepared_tables_give_the_same_run(
+def test_prepared_tables_give_the_same_run_and_the_two_compare(
     movielens_small: Path, small_run: tuple[Path, str], tmp_path: Path
 ) -> None:
     tables = tmp_path / "tables"
@@ -120,8 +123,10 @@ def test_prepared_tables_give_the_same_run(
     assert len(read(tables / "ratings")) == 100_836
     assert len(read(tables / "movies")) == 9_742
     assert len(read(tables / "rejects")) == 0
-    done = submit("cluster_users.py", "--ratings", tables, "--output", tmp_path / "run", folder=tmp_path)
+    arguments = ("--ratings", tables, "--output", tmp_path / "run", "--log-json")
+    done = submit("cluster_users.py", *arguments, folder=tmp_path)
     assert done.returncode == 0, done.stderr
+    check_json_lines(done.stdout + done.stderr, tmp_path / "run")
     first, second = (
         read(path / "assignments").set_index("user_id").sort_index()
         for path in (small_run[0], tmp_path / "run")
@@ -132,6 +137,31 @@ def test_prepared_tables_give_the_same_run(
         for path in (small_run[0], tmp_path / "run")
     ]
     assert titles[0] == titles[1]
+    arguments = ("--before", small_run[0], "--after", tmp_path / "run", "--output", tmp_path / "change")
+    done = submit("compare_runs.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "602 users before, 602 after, 602 in both" in done.stdout + done.stderr
+    flows = read(tmp_path / "change" / "flows")
+    both = pd.crosstab(first.cluster, second.cluster)
+    assert flows.set_index(["before", "after"]).n_users.to_dict() == both.stack()[lambda n: n > 0].to_dict()
+    found = json.loads((tmp_path / "change" / "run.json").read_text())["metrics"]["adjusted_rand_index"]
+    assert found == pytest.approx(adjusted_rand_score(first.cluster, second.cluster))
+    assert len(read(tmp_path / "change" / "segment_changes")) >= 8
+
+
+def check_json_lines(said: str, output: Path) -> None:
+    """Every line of ours is an object, and tells of stages what run.json does."""
+    told = [json.loads(line) for line in said.splitlines() if line.startswith('{"time": ')]
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    names = [stage["name"] for stage in stages]
+    assert [each["stage"] for each in told if each["event"] == "stage_start"] == names
+    ended = [each for each in told if each["event"] == "stage_end"]
+    assert [{key: each[key] for key in ("seconds", "rows", "unit")} for each in ended] == [
+        {key: stage[key] for key in ("seconds", "rows", "unit")} for stage in stages
+    ]
+    assert told[-1]["event"] == "end" and told[-1]["exit_code"] == 0
+    assert [each["time"] for each in told] == sorted(each["time"] for each in told)
+    assert "results: " not in said and "\nread and pivot" not in said
 
 
 def test_py_files_bring_the_package(log: Path, tmp_path: Path) -> None:
@@ -236,6 +266,24 @@ def test_too_many_bad_records_stop_the_job_and_leave_the_old_output(log: Path, t
     assert len(rejects) == 20 and rejects.reason.str.len().min() > 0 and rejects.raw.str.startswith("x").all()
 
 
+def check_privacy(said: str, output: Path) -> None:
+    """Pseudonyms of a key that shows nowhere, and no cells of few people."""
+    assignments, users = read(output / "assignments"), read(output / "user_vectors")
+    pseudonyms = Pseudonyms(hashlib.blake2b(b"keep-me-to-yourself", person=b"tastemap key").digest())
+    assert set(assignments.user_id) == set(users.user_id) == set(pseudonyms.of(np.arange(1, 81)).tolist())
+    assert read(output / "rejects").raw.tolist() == ["(withheld: it may name users)"]
+    for path in output.rglob("*"):
+        assert path.is_dir() or b"keep-me" not in path.read_bytes()
+    assert "keep-me" not in said and "77,nonsense" not in said
+    manifest = json.loads((output / "run.json").read_text())
+    movies = read(output / "cluster_movies")
+    n_hidden = manifest["counts"]["movie_cells_suppressed"]
+    assert movies.n_ratings.min() >= 10 and n_hidden > 0
+    assert f"suppressed, to tell of no few people: {n_hidden:,} cells of cluster and movie" in said
+    assert manifest["config"]["privacy"]["min_cell_users"] == 10
+    assert read(output / "profiles").activity[0]["min"] is None
+
+
 def test_netflix_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     folder = tmp_path / "netflix"
@@ -249,9 +297,16 @@ def test_netflix_files(tmp_path: Path) -> None:
     titles = [f"{movie},{'NULL' if movie == 3 else 1990 + movie},Title, of {movie}" for movie in range(1, 31)]
     (folder / "movie_titles.csv").write_text("\n".join(titles) + "\n", encoding="latin-1")
     tiny = ("--conf", "spark.sql.files.maxPartitionBytes=1000")
-    done = submit("cluster_users.py", *small(folder, tmp_path / "run"), folder=tmp_path, options=tiny)
+    secret = tmp_path / "key"
+    secret.write_text("keep-me-to-yourself\n")
+    log = folder / "combined_data_1.txt"
+    log.write_text(log.read_text().replace(":\n", ":\n77,nonsense,2004-01-11\n", 1))
+    private = ("--pseudonymise-key-file", secret, "--min-cell-users", 10, "--max-bad-fraction", 0.1)
+    arguments = small(folder, tmp_path / "run", *private)
+    done = submit("cluster_users.py", *arguments, folder=tmp_path, options=tiny)
     assert done.returncode == 0, done.stderr
+    check_privacy(done.stdout + done.stderr, tmp_path / "run")
     counts = json.loads((tmp_path / "run" / "run.json").read_text())["counts"]
-    assert (counts["ratings_in"], counts["rejects"], counts["users"], counts["movies"]) == (1200, 0, 80, 30)
+    assert (counts["ratings_in"], counts["rejects"], counts["users"], counts["movies"]) == (1201, 1, 80, 30)
     index = read(tmp_path / "run" / "movie_index")
     assert index.n_ratings.tolist() == [40] * 30 and index.title[0] == "Title, of 1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ GOOD = ("--ratings", "a", "--output", "b")
 
 
 def test_the_least_that_is_needed() -> None:
-    assert parse(*GOOD) == cli.Arguments(("a",), "b", None, False, Config())
+    assert parse(*GOOD) == cli.Arguments(
+        ratings=("a",), output="b", movies=None, overwrite=False, config=Config()
+    )
 
 
 def test_everything_given(tmp_path: Path) -> None:
@@ -101,6 +104,7 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
         *("stray", "--config", str(missing), "--max-bad-fraction", "2"),
     )
     known = ["-h", "--help", "--ratings", "--movies", "--output", "--overwrite", "--config"]
+    known += ["--quiet", "--log-json"]
     known += [spec.flag for section in SECTIONS.values() for spec in declared(section)]
     assert sorted(found) == sorted(
         [
@@ -155,6 +159,55 @@ def test_help_says_everything(capsys: pytest.CaptureFixture[str]) -> None:
             if spec.default is not None:
                 assert f"{spec.help} [{spec.default_text}]" in words
     assert "--ratings PATH...  " in told and "--weighting residual|centered|stars|rated,...\n" in told
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a job may be told that reads no log."""
+
+    before: str = cli.argument("a run", "DIR", example="output/monday")
+    others: tuple[str, ...] = cli.argument("more of them", "DIR", default=())
+    output: str | None = cli.argument("where to", "DIR")
+    dry_run: bool = cli.argument("only say what", default=False)
+
+
+def test_a_job_declares_its_own_arguments() -> None:
+    arguments = ["--before", "a", "--others", "b", "c", "--dry-run", "--others=d"]
+    assert cli.parse(DESCRIPTION, (), arguments, kind=Own) == Own("a", ("b", "c", "d"), None, True)
+    assert cli.parse(DESCRIPTION, (), ["--before=a", "--quiet", "--log-json"], kind=Own) == Own("a")
+
+
+def test_faults_in_own_arguments() -> None:
+    with pytest.raises(UserError) as error:
+        cli.parse(DESCRIPTION, (), ["--others", "--output", "--ratings", "x", "--config", "y"], kind=Own)
+    known = "-h, --help, --before, --others, --output, --dry-run, --quiet, --log-json"
+    assert sorted(error.value.faults) == [
+        "--before is missing; for example --before output/monday",
+        "--others needs a value",
+        "--output needs a value",
+        f"unknown option --config (known: {known})",
+        f"unknown option --ratings (known: {known})",
+    ]
+
+
+def test_help_of_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(DESCRIPTION, (), ["--help"], kind=Own)
+    told = capsys.readouterr().out
+    assert "--before DIR [options]" in told and "--others DIR...  more of them" in told
+    assert "--config" not in told and "--ratings PATH" not in told and "--log-json" in told
+
+
+@dataclass(frozen=True)
+class Both(cli.Arguments):
+    """What a job that reads a log may be told besides."""
+
+    model: str = cli.argument("a model", "DIR", example="run/model")
+
+
+def test_own_arguments_beside_sections() -> None:
+    found = cli.parse(DESCRIPTION, ("run",), [*GOOD, "--model", "m", "--seed", "3"], kind=Both)
+    assert (found.model, found.ratings, found.config.run.seed) == ("m", ("a",), 3)
 
 
 def test_importing_and_help_start_no_spark() -> None:

@@ -14,13 +14,15 @@ from sklearn import metrics
 
 from logs import random_log, to_block
 from tastemap.blocks import Block
+from tastemap.clustering import agreement
 from tastemap.clustering.centres import Centres
 from tastemap.config import WeightingConfig
-from tastemap.evaluation import agreement, prediction, ranking, separation
+from tastemap.evaluation import prediction, ranking, separation
 from tastemap.evaluation.holdout import Holdout, Split
 from tastemap.evaluation.judging import Fitted, Judge, Judged, Measure, in_groups
 from tastemap.evaluation.resampling import resampled
 from tastemap.evaluation.residuals import Residuals
+from tastemap.evaluation.stability import Overlaps
 from tastemap.segmentation import Projection
 from tastemap.weighting import fit
 
@@ -261,6 +263,13 @@ def test_agreement_against_scikit_learn(n: int, k: int, other: int, seed: int) -
     np.testing.assert_allclose(agreement.best_jaccard(table), jaccard)
 
 
+def test_agreement_of_many_users() -> None:
+    small = np.array([[30.0, 2.0], [1.0, 40.0]])
+    # Counts of pairs that 64 bits do not hold.
+    found = [agreement.adjusted_rand_index(small * 10**n) for n in (4, 9)]
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
 def test_halves_of_the_ratings() -> None:
     first, second = HOLDOUT.halves(SPLIT)
     np.testing.assert_array_equal((first + second).toarray(), SPLIT.training.toarray())
@@ -269,7 +278,7 @@ def test_halves_of_the_ratings() -> None:
 
 def test_overlaps_with_repeats() -> None:
     backwards = Fitted(PROJECTION, [Centres(c.centres[::-1], c.spread) for c in FITTED.centres])
-    tables = in_parts(agreement.Overlaps(HOLDOUT, FITTED, [backwards, FITTED]), 3)
+    tables = in_parts(Overlaps(HOLDOUT, FITTED, [backwards, FITTED]), 3)
     first, second = (FITTED.assign(FITTED.scores(half)) for half in HOLDOUT.halves(SPLIT))
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
         k = len(FITTED.centres[number].centres)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -33,6 +35,7 @@ CATALOGUE = Catalogue(
 )
 
 
+OF_GENRE = CATALOGUE.incidence()[1]
 COMPONENTS = np.linalg.qr(np.random.default_rng(2).normal(size=(D, 3)))[0]
 OFFSET = np.array([0.5, -1.0, 2.0])
 TABLE = LOG.pivot(index="user_id", columns="movie_id", values="rating").reindex(columns=MOVIE_IDS).fillna(0)
@@ -64,7 +67,7 @@ RATED = LOG.merge(USERS, on="user_id").astype({"rating": float})
 
 @pytest.fixture(scope="module")
 def aggregates() -> Aggregates:
-    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS))
+    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, OF_GENRE))
 
 
 def test_the_log_is_worth_it() -> None:
@@ -84,17 +87,20 @@ def test_aggregates(aggregates: Aggregates) -> None:
     np.testing.assert_allclose(aggregates.membership_sums, of_users["membership"]["sum"])
     bars = pd.crosstab(RATED["cluster"], RATED["rating"]).reindex(index=range(K), columns=BARS, fill_value=0)
     np.testing.assert_array_equal(aggregates.histogram, bars)
+    once = RATED.drop_duplicates(["user_id", "rating"])
+    bars = pd.crosstab(once["cluster"], once["rating"]).reindex(index=range(K), columns=BARS, fill_value=0)
+    np.testing.assert_array_equal(aggregates.bar_users, bars)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=len(USERS), max_size=len(USERS)))
 def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
-    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS)
+    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, OF_GENRE)
     of_user = pd.Series(share, index=USERS.index)
     parts = [LOG[LOG["user_id"].map(of_user) == number] for number in range(4)]
-    found = [aggregate_block(to_block(part, MOVIE_IDS), segmentation(), BARS) for part in parts]
+    found = [aggregate_block(to_block(part, MOVIE_IDS), segmentation(), BARS, OF_GENRE) for part in parts]
     summed = [sum(arrays) for arrays in zip(*found, strict=True)]
-    for exact in range(4):  # counts, and sums of half stars
+    for exact in (0, 1, 2, 3, 6, 7):  # counts, and sums of half stars
         np.testing.assert_array_equal(summed[exact], whole[exact])
     for rounded in (4, 5):
         np.testing.assert_allclose(summed[rounded], whole[rounded], rtol=1e-12)
@@ -102,8 +108,8 @@ def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
 
 def test_no_users_are_aggregated_to_zeros() -> None:
     empty = Block(np.empty(0, dtype=np.int64), to_block(LOG, MOVIE_IDS).matrix[:0])
-    found = aggregate_block(empty, segmentation(), BARS)
-    assert [array.shape for array in found] == [(K, D), (K, D), (K, 10), (K,), (K,), (K,)]
+    found = aggregate_block(empty, segmentation(), BARS, OF_GENRE)
+    assert [array.shape for array in found] == [(K, D), (K, D), (K, 10), (K,), (K,), (K,), (K, 10), (K, 3)]
     assert not any(array.any() for array in found)
 
 
@@ -179,14 +185,17 @@ def test_cluster_genres(aggregates: Aggregates) -> None:
     for (cluster, genre), rated in by_genre.groupby(["cluster", "genre"]):
         share = len(rated) / (RATED["cluster"] == cluster).sum()
         everybody = (by_genre["genre"] == genre).sum() / len(RATED)
-        expected.append((cluster, genre, len(rated), share, share / everybody, rated["rating"].mean()))
+        n_users = rated["user_id"].nunique()
+        expected.append(
+            (cluster, genre, n_users, len(rated), share, share / everybody, rated["rating"].mean())
+        )
     right = pd.DataFrame(expected, columns=schemas.CLUSTER_GENRES.names)
     pd.testing.assert_frame_equal(table, right, check_dtype=False, rtol=1e-12)
 
 
 def test_no_genres_make_an_empty_table(aggregates: Aggregates) -> None:
     unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D)
-    table = profiles.cluster_genres(aggregates, unknown)
+    table = profiles.cluster_genres(replace(aggregates, genre_users=np.zeros((K, 0))), unknown)
     assert len(table) == 0 and list(table.columns) == schemas.CLUSTER_GENRES.names
 
 
@@ -211,7 +220,7 @@ def test_ratings_fall_into_the_nearest_bar(scale: tuple[float, float]) -> None:
     rng = np.random.default_rng(0)
     log = pd.DataFrame({"user_id": np.arange(300), "movie_id": rng.choice(MOVIE_IDS, 300)})
     log["rating"] = rng.uniform(*scale, 300).astype(np.float32)
-    found = Aggregates(*aggregate_block(to_block(log, MOVIE_IDS), segmentation(), bars))
+    found = Aggregates(*aggregate_block(to_block(log, MOVIE_IDS), segmentation(), bars, OF_GENRE))
     nearest = np.abs(log["rating"].to_numpy(float)[:, None] - bars).argmin(axis=1)
     np.testing.assert_array_equal(found.histogram.sum(axis=0), np.bincount(nearest, minlength=len(bars)))
 

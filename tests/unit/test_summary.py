@@ -35,6 +35,10 @@ COUNTS = {
     "ratings_kept": 92_586_916,
     "users": 435_189,
     "movies": 17_700,
+    "movie_cells_suppressed": 0,
+    "genre_cells_suppressed": 0,
+    "clusters_suppressed": 0,
+    "movies_suppressed": 0,
 }
 
 
@@ -65,6 +69,17 @@ def test_a_line_a_cluster() -> None:
         "      0  1,234,567  92.1%  4.00  A Title That Goes On And O…; Ganz-ohne-ein-einziges-Lee…; Third",
         "      1         98   7.9%  3.46  movie 77",
     ]
+
+
+def test_what_is_suppressed_is_said_and_its_mean_is_a_dash() -> None:
+    assert summary.suppressed_lines(COUNTS) == [""]
+    counts = COUNTS | {"movie_cells_suppressed": 12_345, "clusters_suppressed": 2}
+    assert summary.suppressed_lines(counts) == [
+        "suppressed, to tell of no few people: 12,345 cells of cluster and movie, 2 profiles of clusters",
+        "",
+    ]
+    lines = summary.cluster_lines(PROFILES.assign(mean_rating=[None, 4.0]), MOVIES)
+    assert lines[2] == "      1         98   7.9%     –  movie 77"
 
 
 def test_a_cluster_without_movies() -> None:

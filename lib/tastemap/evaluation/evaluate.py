@@ -16,12 +16,12 @@ from tastemap.blocks import BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.config import Config
 from tastemap.evaluation import figures, prediction, ranking, separation, truth
-from tastemap.evaluation.agreement import Overlaps
 from tastemap.evaluation.ceiling import als
 from tastemap.evaluation.figures import Measured, Row, Setting
 from tastemap.evaluation.fitting import Fits, fit, rating_counts
 from tastemap.evaluation.holdout import Holdout
 from tastemap.evaluation.judging import Judge, in_groups, measure, only
+from tastemap.evaluation.stability import Overlaps
 from tastemap.weighting import Weighting
 
 Array = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tastemap.evaluation.agreement import (
+from tastemap.clustering.agreement import (
     adjusted_rand_index,
     best_jaccard,
     normalized_mutual_information,

@@ -59,7 +59,7 @@ def evaluate_clusters(
     UserError
         The log, the options or the output cannot be used; nothing has been changed then.
     """
-    stages = Stages()
+    stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)

@@ -1,0 +1,179 @@
+"""Cells of few people, left out of what is published, and with them what they could be computed from.
+
+A cluster × movie cell of three people tells those who know two of them about the third. Leaving it out is
+not enough where a total is known: the movie's ratings minus those of the other clusters are the cell. So
+in every row and column with a total, hidden cells are at least two and together of enough people; the next
+smallest are hidden until they are (complementary suppression: L. H. Cox, 1980, "Suppression methodology and
+statistical disclosure control", JASA 75, 370). That withstands subtraction in any one row or column; it
+does not withstand bounds from solving all of them at once, nor knowledge of many of the people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from tastemap import schemas
+from tastemap.catalogue import Catalogue
+from tastemap.profiles import Aggregates
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+_QUANTILES = dict(zip(schemas.ACTIVITY.names, (0.0, 0.25, 0.5, 0.75, 1.0), strict=True))
+
+
+def hidden_cells(
+    people: Array, minimum: int, *, rows: bool = True, columns: bool = True, also: Mask | None = None
+) -> Mask:
+    """Cells to hide of a table of counts of people whose totals are known.
+
+    Parameters
+    ----------
+    people : ndarray of shape (k, d)
+        0 where there is no cell.
+    minimum : int
+        Cells of fewer are hidden; of 1, none.
+    rows, columns : bool
+        Whether the totals of rows, and of columns, are known.
+    also : ndarray of shape (k, d), optional
+        Cells to hide for other reasons.
+
+    Returns
+    -------
+    ndarray of shape (k, d)
+        In each row and column of known total either no cell, or at least two, of at least `minimum`
+        people, or all there are.
+    """
+    hidden = (people > 0) & (people < minimum)
+    if also is not None:
+        hidden |= also & (people > 0)
+    while people.size:
+        before = hidden
+        if columns:
+            hidden = _hide_one_more(people.T, hidden.T, people.T > 0, minimum).T
+        if rows:
+            # A cell that is alone in its column is that column's total, and hides nothing.
+            useful = (people > 0) & ((people > 0).sum(axis=0) > 1) if columns else people > 0
+            hidden = _hide_one_more(people, hidden, useful, minimum)
+        if np.array_equal(hidden, before):
+            break
+    return hidden
+
+
+def _hide_one_more(people: Array, hidden: Mask, may: Mask, minimum: int) -> Mask:
+    """Hide the smallest cell that may be, in each row whose hidden cells its total would tell."""
+    n_hidden = hidden.sum(axis=1)
+    told = (n_hidden > 0) & ((n_hidden < 2) | (np.where(hidden, people, 0).sum(axis=1) < minimum))
+    left = np.where(may & ~hidden, people, np.inf)
+    smallest = left.argmin(axis=1)
+    row = np.flatnonzero(told & np.isfinite(left.min(axis=1)))
+    more = hidden.copy()
+    more[row, smallest[row]] = True
+    return more
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """What is not shown of k clusters, d movies, g genres and h bars of a histogram."""
+
+    minimum: int
+    cells: Mask
+    """Cluster × movie, of shape (k, d)."""
+    movies: Mask
+    """Movies with too few people in all, of shape (d,)."""
+    genres: Mask
+    """Cluster × genre, of shape (k, g)."""
+    clusters: Mask
+    """Clusters with too few people in all, of shape (k,)."""
+    bars: Mask
+    """Cluster × bar, of shape (k, h)."""
+    catalogue: Catalogue
+
+    @classmethod
+    def of(cls, aggregates: Aggregates, catalogue: Catalogue, minimum: int) -> Suppression:
+        """Decide what is hidden; in cluster × movie a rating is a person."""
+        people = aggregates.n_ratings
+        movies = hidden_cells(people.sum(axis=0)[None], minimum, columns=False)[0]
+        # Whose total is not told must not be told by `lift` either, which is a share of the total.
+        cells = hidden_cells(people, minimum) | (movies & (people > 0))
+        return cls(
+            minimum,
+            cells,
+            movies,
+            _hidden_genres(aggregates, cells, catalogue.incidence()[1], minimum),
+            hidden_cells(aggregates.n_users[None], minimum, columns=False)[0],
+            hidden_cells(aggregates.bar_users, minimum, columns=False),
+            catalogue,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How much is hidden."""
+        return {
+            "movie_cells_suppressed": int(self.cells.sum()),
+            "genre_cells_suppressed": int(self.genres.sum()),
+            "clusters_suppressed": int(self.clusters.sum()),
+            "movies_suppressed": int(self.movies.sum()),
+        }
+
+    def cluster_movies(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table without hidden cells, ranked anew: gaps would tell the rank of what is not there."""
+        column = np.searchsorted(self.catalogue.movie_ids, table["movie_id"])
+        shown = table[~self.cells[table["cluster"], column]].reset_index(drop=True)
+        return shown.assign(rank=(shown.groupby("cluster").cumcount() + 1).astype(np.int32))
+
+    def cluster_genres(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table without hidden cells."""
+        names = np.array(self.catalogue.incidence()[0], dtype=object)
+        column = np.searchsorted(names, table["genre"])
+        return table[~self.genres[table["cluster"], column]].reset_index(drop=True)
+
+    def movie_index(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table without numbers for hidden movies; the rows are needed to read vectors by."""
+        mean = table["mean_rating"].mask(self.movies)
+        return table.assign(n_ratings=table["n_ratings"].astype("Int64").mask(self.movies), mean_rating=mean)
+
+    def profiles(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table, of hidden clusters with their size only, of the others without telling single people.
+
+        Bars of few people are null, and so are quantiles that fewer than `minimum` people lie beyond:
+        the least and the largest number of ratings are those of one person.
+        """
+        numbers = table["cluster"].to_numpy()
+        hidden = self.clusters[numbers]
+        changed: dict[str, Any] = {"n_ratings": table["n_ratings"].astype("Int64").mask(hidden)}
+        for name in ("mean_rating", "mean_distance", "mean_membership"):
+            changed[name] = table[name].mask(hidden)
+        changed["rating_histogram"] = [
+            None if self.clusters[number] else _without(bars, self.bars[number])
+            for number, bars in zip(numbers, table["rating_histogram"], strict=True)
+        ]
+        changed["activity"] = [
+            None if self.clusters[number] else self._safe(quantiles, n_users)
+            for number, quantiles, n_users in zip(numbers, table["activity"], table["n_users"], strict=True)
+        ]
+        return table.assign(**changed)
+
+    def _safe(self, quantiles: dict[str, int], n_users: int) -> dict[str, int | None]:
+        beyond = {name: max(1, int(min(at, 1 - at) * n_users)) for name, at in _QUANTILES.items()}
+        return {name: value if beyond[name] >= self.minimum else None for name, value in quantiles.items()}
+
+
+def _hidden_genres(aggregates: Aggregates, cells: Mask, of_genre: sparse.csr_matrix, minimum: int) -> Mask:
+    """Cluster × genre cells of few people, and those that with the cells of their movies tell a hidden one.
+
+    Clusters share no people, so that a genre's column adds up; genres do, so that rows do not.
+    """
+    n_hidden = np.asarray(cells.astype(np.float64) @ of_genre)
+    ratings_hidden = np.asarray(np.where(cells, aggregates.n_ratings, 0) @ of_genre)
+    told = (n_hidden > 0) & ((n_hidden < 2) | (ratings_hidden < minimum))
+    return hidden_cells(aggregates.genre_users, minimum, rows=False, also=told)
+
+
+def _without(bars: list[dict[str, Any]], hidden: Mask) -> list[dict[str, Any]]:
+    return [{**bar, "n_ratings": None} if gone else bar for bar, gone in zip(bars, hidden, strict=True)]
