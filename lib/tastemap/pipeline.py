@@ -110,7 +110,7 @@ def cluster_users(
             with stages("profile", "cells") as stage:
                 titles = catalogue.describe(kept.movies.ids, rating_log.movies)
                 bars = profiles.rating_bars(rating_log.scale)
-                aggregates = profiles.aggregate(matrix, segments, bars)
+                aggregates = profiles.aggregate(matrix, segments, bars, titles.labels().of_movies)
                 table = profiles.profiles(aggregates, bars).merge(
                     activity(run.read("assignments")), on="cluster"
                 )
@@ -121,6 +121,7 @@ def cluster_users(
                 "profiles": (table, schemas.PROFILES),
                 "cluster_movies": (movie_table, schemas.CLUSTER_MOVIES),
                 "cluster_genres": (profiles.cluster_genres(aggregates, titles), schemas.CLUSTER_GENRES),
+                "cluster_years": (profiles.cluster_years(aggregates, titles), schemas.CLUSTER_YEARS),
                 "components": (profiles.components(decomposition, titles), schemas.COMPONENTS),
                 "movie_index": (catalogue.movie_index(titles, kept.movies), schemas.MOVIE_INDEX),
             }

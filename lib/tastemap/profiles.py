@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from scipy import sparse
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.decomposition.principal import Decomposition
+from tastemap.intervals import effect_interval, lift_interval, variance_within
 from tastemap.segmentation import Segmentation
 
 Array = npt.NDArray[np.float64]
@@ -24,7 +26,7 @@ MAX_HISTOGRAM_BARS = 20
 
 @dataclass(frozen=True)
 class Aggregates:
-    """Counts and sums a cluster (k of them), movie (d) and rating bar (h)."""
+    """Counts and sums a cluster (k of them), movie (d), rating bar (h) and label of movies (l)."""
 
     n_ratings: Array
     """Of shape (k, d)."""
@@ -38,6 +40,10 @@ class Aggregates:
     """Of shape (k,)."""
     membership_sums: Array
     """Of shape (k,)."""
+    square_sums: Array
+    """Squares of ratings, of shape (k,)."""
+    label_users: Array
+    """Users who rated a movie that goes by the label, of shape (k, l): `Catalogue.labels`."""
 
 
 def rating_bars(scale: tuple[float, float]) -> Array:
@@ -47,22 +53,29 @@ def rating_bars(scale: tuple[float, float]) -> Array:
     return np.linspace(low, high, min(max(n_halves, 2), MAX_HISTOGRAM_BARS))
 
 
-def aggregate(matrix: BlockMatrix, segmentation: Segmentation, bars: Array) -> Aggregates:
-    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
+def aggregate(
+    matrix: BlockMatrix, segmentation: Segmentation, bars: Array, labels: sparse.csr_matrix
+) -> Aggregates:
+    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task.
+
+    `labels` are those of the movies, of shape (d, l): `Labels.of_movies`.
+    """
     k, d = len(segmentation.centres.centres), matrix.n_columns
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
         for block in blocks:
-            for total, found in zip(totals, aggregate_block(block, segmentation, bars), strict=True):
+            for total, found in zip(totals, aggregate_block(block, segmentation, bars, labels), strict=True):
                 total += found
         return totals
 
-    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,)]
+    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,), (k,), (k, labels.shape[1])]
     return Aggregates(*matrix.sum_over_blocks(partial, shapes))
 
 
-def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> list[Array]:
+def aggregate_block(
+    block: Block, segmentation: Segmentation, bars: Array, labels: sparse.csr_matrix
+) -> list[Array]:
     """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
@@ -73,6 +86,8 @@ def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> li
     stars = ratings.astype(np.float64)
     bar = _nearest_bar(stars.data, bars)
     cluster_of = np.repeat(found.clusters, np.diff(ratings.indptr))
+    labelled = ones @ labels
+    labelled.data = np.ones(labelled.nnz)
     histogram = np.bincount(cluster_of * bars.size + bar, minlength=k * bars.size).reshape(k, bars.size)
     return [
         (members @ ones).toarray(),
@@ -81,6 +96,8 @@ def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> li
         np.bincount(found.clusters, minlength=k).astype(np.float64),
         np.bincount(found.clusters, weights=found.distances, minlength=k),
         np.bincount(found.clusters, weights=found.memberships, minlength=k),
+        np.bincount(cluster_of, weights=stars.data**2, minlength=k).astype(np.float64),
+        (members @ labelled).toarray(),
     ]
 
 
@@ -116,6 +133,9 @@ def cluster_movies(aggregates: Aggregates, catalogue: Catalogue, shrinkage: floa
     effect = effects(shown, sums, shrinkage)
     share_rated = _ratio(shown, n_users[:, None])
     lift = _ratio(share_rated, shown.sum(axis=0) / n_users.sum())
+    lift_low, lift_high = lift_interval(shown, n_users, lift)
+    variance = variance_within(shown, sums, float(aggregates.square_sums.sum()))
+    effect_low, effect_high = effect_interval(shown, effect, shrinkage, variance)
     cluster, movie = np.nonzero(shown)
     order = np.lexsort((movie, -effect[cluster, movie], cluster))
     cluster, movie = cluster[order], movie[order]
@@ -129,7 +149,11 @@ def cluster_movies(aggregates: Aggregates, catalogue: Catalogue, shrinkage: floa
             "share_rated": share_rated[cluster, movie],
             "mean_rating": sums[cluster, movie] / shown[cluster, movie],
             "lift": lift[cluster, movie],
+            "lift_low": lift_low[cluster, movie],
+            "lift_high": lift_high[cluster, movie],
             "effect": effect[cluster, movie],
+            "effect_low": effect_low[cluster, movie],
+            "effect_high": effect_high[cluster, movie],
             "rank": (np.arange(cluster.size) - starts[cluster] + 1).astype(np.int32),
         }
     )
@@ -150,15 +174,29 @@ def effects(n_ratings: Array, rating_sums: Array, shrinkage: float) -> Array:
 
 def cluster_genres(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame:
     """The `cluster_genres` table, by cluster and genre; empty where no genres are known."""
-    names = sorted({genre for genres in catalogue.genres for genre in genres})
-    number = {name: position for position, name in enumerate(names)}
-    movie = np.repeat(np.arange(len(catalogue.genres)), [len(genres) for genres in catalogue.genres])
-    genre = np.array([number[name] for genres in catalogue.genres for name in genres], dtype=np.int64)
-    of_genre = sparse.csr_matrix(
-        (np.ones(movie.size), (movie, genre)), shape=(len(catalogue.genres), len(names))
-    )
-    shown = np.asarray(aggregates.n_ratings @ of_genre)
-    sums = np.asarray(aggregates.rating_sums @ of_genre)
+    labels = catalogue.labels()
+    names = np.array(labels.genres, dtype=object)
+    return _by_label(aggregates, labels.of_movies, "genre", names, slice(0, names.size))
+
+
+def cluster_years(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame:
+    """The `cluster_years` table, by cluster and year of release; empty where no years are known."""
+    labels = catalogue.labels()
+    columns = slice(len(labels.genres), None)
+    table = _by_label(aggregates, labels.of_movies, "year", labels.years, columns)
+    return table.drop(columns="share_of_year")
+
+
+def _by_label(
+    aggregates: Aggregates,
+    of_movies: sparse.csr_matrix,
+    name: str,
+    labels: npt.NDArray[Any],
+    columns: slice,
+) -> pd.DataFrame:
+    """A row a cluster and label that somebody in it rated; the label is called `name`."""
+    shown = np.asarray(aggregates.n_ratings @ of_movies[:, columns])
+    sums = np.asarray(aggregates.rating_sums @ of_movies[:, columns])
     totals = aggregates.n_ratings.sum(axis=1)
     share = _ratio(shown, totals[:, None])
     everybody = shown.sum(axis=0) / max(totals.sum(), 1)
@@ -166,9 +204,11 @@ def cluster_genres(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame
     return pd.DataFrame(
         {
             "cluster": cluster.astype(np.int32),
-            "genre": np.array(names, dtype=object)[column],
+            name: labels[column],
+            "n_users": aggregates.label_users[:, columns][cluster, column].astype(np.int64),
             "n_ratings": shown[cluster, column].astype(np.int64),
             "share": share[cluster, column],
+            f"share_of_{name}": _ratio(shown, shown.sum(axis=0))[cluster, column],
             "lift": _ratio(share, everybody)[cluster, column],
             "mean_rating": sums[cluster, column] / shown[cluster, column],
         }

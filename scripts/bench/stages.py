@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from tastemap import cleaning, pivot, profiles, segmentation, weighting
+from tastemap import catalogue, cleaning, pivot, profiles, segmentation, weighting
 from tastemap.blocks import STORAGE
 from tastemap.clustering import kmeans
 from tastemap.config import Config
@@ -85,7 +85,9 @@ def main() -> int:
         segments = Segmentation(projection, clustering.centres)
         table = segmentation.assignments(matrix, segments)
         stage("write assignments", lambda: table.write.parquet(f"{folder}/assignments"))
-        stage("profiles", lambda: profiles.aggregate(matrix, segments, profiles.rating_bars(log.scale)))
+        labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
+        bars = profiles.rating_bars(log.scale)
+        stage("profiles", lambda: profiles.aggregate(matrix, segments, bars, labels))
         cores = spark.sparkContext.defaultParallelism
         matrix.frame.unpersist()
     result = {

@@ -35,6 +35,13 @@ SEGMENTS = Segmentation(
     Centres(CENTRES, 2.0),
 )
 BARS = profiles.rating_bars((0.5, 5.0))
+CATALOGUE = Catalogue(
+    MOVIE_IDS,
+    np.array([f"Ü {i}" if i % 4 else None for i in range(D)], dtype=object),
+    tuple(("War",) if i % 2 else () for i in range(D)),
+    tuple(None if i % 3 else 1990 + i for i in range(D)),
+)
+LABELS = CATALOGUE.labels().of_movies
 
 
 def matrix(spark: SparkSession, n_partitions: int, n_blocks: int = 9) -> BlockMatrix:
@@ -53,7 +60,7 @@ def expected_clusters() -> pd.Series:
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7, MAX_PARTIALS_ON_DRIVER + 1])
 def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_partitions: int) -> None:
-    found = profiles.aggregate(matrix(spark, n_partitions), SEGMENTS, BARS)
+    found = profiles.aggregate(matrix(spark, n_partitions), SEGMENTS, BARS, LABELS)
     rated = LOG.assign(cluster=LOG["user_id"].map(expected_clusters()), rating=LOG["rating"].astype(float))
     cells = rated.pivot_table(index="cluster", columns="movie_id", values="rating", aggfunc=["size", "sum"])
     np.testing.assert_array_equal(found.n_ratings, cells["size"].fillna(0))
@@ -64,7 +71,7 @@ def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_pa
 
 
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
-    found = profiles.aggregate(matrix(spark, 3), SEGMENTS, BARS)
+    found = profiles.aggregate(matrix(spark, 3), SEGMENTS, BARS, LABELS)
     users = assignments(matrix(spark, 2), SEGMENTS).toPandas()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["cluster"].sort_index(),
@@ -93,10 +100,8 @@ def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, object]]:
-    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, BARS))
-    titles = np.array([f"Ü {i}" if i % 4 else None for i in range(D)], dtype=object)
-    known = Catalogue(MOVIE_IDS, titles, tuple(("War",) if i % 2 else () for i in range(D)))
-    unknown = Catalogue(MOVIE_IDS, titles, ((),) * D)
+    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, BARS, LABELS))
+    unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D, (None,) * D)
     variance = np.array([2.0, 1.0])
     fitted = Decomposition(COMPONENTS, np.zeros(D), variance, variance / 9, 8.0, 90, 4, 0.1, True)
     activity = dict.fromkeys(("min", "q25", "median", "q75", "max"), 4)
@@ -105,11 +110,12 @@ def tables() -> dict[str, tuple[pd.DataFrame, object]]:
     )
     return {
         "profiles": (profiles.profiles(found, BARS).assign(activity=[activity] * K), schemas.PROFILES),
-        "cluster_movies": (profiles.cluster_movies(found, known, 25.0), schemas.CLUSTER_MOVIES),
-        "cluster_genres": (profiles.cluster_genres(found, known), schemas.CLUSTER_GENRES),
+        "cluster_movies": (profiles.cluster_movies(found, CATALOGUE, 25.0), schemas.CLUSTER_MOVIES),
+        "cluster_genres": (profiles.cluster_genres(found, CATALOGUE), schemas.CLUSTER_GENRES),
+        "cluster_years": (profiles.cluster_years(found, CATALOGUE), schemas.CLUSTER_YEARS),
         "no_genres": (profiles.cluster_genres(found, unknown), schemas.CLUSTER_GENRES),
-        "components": (profiles.components(fitted, known), schemas.COMPONENTS),
-        "movie_index": (movie_index(known, sums), schemas.MOVIE_INDEX),
+        "components": (profiles.components(fitted, CATALOGUE), schemas.COMPONENTS),
+        "movie_index": (movie_index(CATALOGUE, sums), schemas.MOVIE_INDEX),
     }
 
 
