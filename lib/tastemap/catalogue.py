@@ -43,7 +43,8 @@ class Catalogue:
         """What movies are grouped by in profiles."""
         genres = sorted({genre for found in self.genres for genre in found})
         years = sorted({year for year in self.years if year is not None})
-        number: dict[str | int, int] = {label: column for column, label in enumerate([*genres, *years])}
+        labels: list[str | int] = [*genres, *years]
+        number = {label: column for column, label in enumerate(labels)}
         cells = [
             (movie, number[label])
             for movie, (found, year) in enumerate(zip(self.genres, self.years, strict=True))

@@ -14,10 +14,10 @@ Z = 1.959963984540054
 def lift_interval(shown: Array, n_users: Array, lift: Array) -> tuple[Array, Array]:
     """95 % intervals of lifts, each of shape (k, d).
 
-    Of the relative risk ρ = (a/n) / (b/m), with a of n users of the cluster and b of m others, the logarithm
+    Of the relative risk r = (a/n) / (b/m), with a of n users of the cluster and b of m others, the logarithm
     is nearly normal (Katz et al. 1978, Biometrics 34); half a user is added to every count, so that none is 0
-    (Walter 1975, Biometrika 62). The lift is a/n over everybody's share, so it is ρ / (wρ + 1 - w) with
-    w = n / (n + m), which rises with ρ: the ends of its interval are those of ρ so transformed, and never
+    (Walter 1975, Biometrika 62). The lift is a/n over everybody's share, so it is r / (wr + 1 - w) with
+    w = n / (n + m), which rises with r: the ends of its interval are those of r so transformed, and never
     leave the lift itself out.
 
     Parameters
