@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))  # a checko
 
 from tastemap import cli
 
-SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "profiles", "run")
+SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "profiles", "report", "run")
 
 
 def main() -> None:

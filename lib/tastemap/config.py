@@ -14,6 +14,7 @@ from tastemap.options import declared, option, read_section, unknown
 FORMATS = ("auto", "movielens", "netflix", "parquet", "csv")
 WEIGHTINGS = ("residual", "centered", "stars", "rated")
 PCA_SOLVERS = ("auto", "krylov", "spark")
+FIGURES = ("none", "png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,16 @@ class ProfileConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What is written for people to look at."""
+
+    figures: str = option(
+        "none", "png: the report's figures as files, too; needs selenium and Chromium", choices=FIGURES
+    )
+    report_user_ids: bool = option(False, "show the ids of individual users in the report")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """What concerns the whole run."""
 
@@ -105,6 +116,7 @@ class Config:
     decomposition: DecompositionConfig = DecompositionConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     profiles: ProfileConfig = ProfileConfig()
+    report: ReportConfig = ReportConfig()
     run: RunConfig = RunConfig()
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,6 +131,7 @@ SECTIONS: dict[str, type] = {
     "decomposition": DecompositionConfig,
     "clustering": ClusteringConfig,
     "profiles": ProfileConfig,
+    "report": ReportConfig,
     "run": RunConfig,
 }
 

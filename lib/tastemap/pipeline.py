@@ -21,6 +21,7 @@ from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.errors import UserError
+from tastemap.report import sample, writing
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
@@ -79,6 +80,7 @@ def cluster_users(
         The log, the options or the output cannot be used; nothing has been changed then.
     """
     stages = Stages()
+    report = writing.wanted(config.report)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
@@ -116,6 +118,17 @@ def cluster_users(
                 )
                 movie_table = profiles.cluster_movies(aggregates, titles, config.profiles.effect_shrinkage)
                 stage.rows = len(movie_table)
+            if report:
+                with stages("sample for the report", "users") as stage:
+                    sampled = sample.take(
+                        matrix,
+                        segments,
+                        run.read("assignments"),
+                        movie_table,
+                        titles.movie_ids,
+                        config.run.seed,
+                    )
+                    stage.rows = len(sampled.people.table)
         with stages("write results", "tables") as stage:
             small = {
                 "profiles": (table, schemas.PROFILES),
@@ -136,6 +149,11 @@ def cluster_users(
             "config": config.as_dict(),
             "metrics": metrics(decomposition, passes, clustering),
         }
+        if report:
+            with stages("report", "bytes") as stage:
+                tables = {name: rows for name, (rows, _) in small.items()}
+                stage.rows = writing.write(run, sampled, tables, manifest, config.report)
+            manifest["stages"] = stages.record()
         run.finish(manifest)
     return Result(run.output, manifest, table, movie_table)
 
