@@ -41,11 +41,11 @@ setup: $(VENV)/.installed ## Build .venv: Python packages, Spark, and a Java whe
 
 $(VENV)/.installed: setup.py constraints.txt scripts/setup_env.py
 	@$(call find_python,14); "$$python" scripts/setup_env.py --venv $(VENV) \
-	  --constraints constraints.txt --extras spark,test,dev
+	  --constraints constraints.txt --extras spark,report,test,dev
 
 $(VENV35)/.installed: setup.py constraints-spark35.txt scripts/setup_env.py
 	@$(call find_python,12); "$$python" scripts/setup_env.py --venv $(VENV35) \
-	  --constraints constraints-spark35.txt --extras spark,test
+	  --constraints constraints-spark35.txt --extras spark,report,test
 
 run: $(VENV)/.installed ## Cluster a real rating log (TASTEMAP_DATA, else downloaded); more options: ARGS="..."
 	@ratings=$$($(VENV)/bin/python scripts/fetch_movielens.py --output $(DATA)); \

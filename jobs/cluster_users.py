@@ -17,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))  # a checko
 
 from tastemap import cli
 
-SECTIONS = ("source", "cleaning", "weighting", "decomposition", "clustering", "profiles", "privacy", "run")
+SECTIONS = (
+    *("source", "cleaning", "weighting", "decomposition", "clustering"),
+    *("profiles", "privacy", "report", "run"),
+)
 
 
 def main() -> str:

@@ -18,6 +18,7 @@ FEATURES = ("movies", "genres")
 PCA_SOLVERS = ("auto", "krylov", "spark")
 AUTO = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 """Numbers of clusters to choose from; for a person to tell them apart they should not be many."""
+FIGURES = ("none", "png")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,16 @@ class PrivacyConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What is written for people to look at."""
+
+    figures: str = option(
+        "none", "png: the report's figures as files, too; needs selenium and Chromium", choices=FIGURES
+    )
+    report_user_ids: bool = option(False, "show the ids of individual users in the report")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """What concerns the whole run."""
 
@@ -148,6 +159,7 @@ class Config:
     evaluation: EvaluationConfig = EvaluationConfig()
     profiles: ProfileConfig = ProfileConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    report: ReportConfig = ReportConfig()
     run: RunConfig = RunConfig()
 
     def as_dict(self) -> dict[str, Any]:
@@ -172,6 +184,7 @@ SECTIONS: dict[str, type] = {
     "evaluation": EvaluationConfig,
     "profiles": ProfileConfig,
     "privacy": PrivacyConfig,
+    "report": ReportConfig,
     "run": RunConfig,
 }
 

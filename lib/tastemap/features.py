@@ -133,17 +133,17 @@ def fit(
     movies = weighting.fit(n_ratings, rating_sums, config)
     if "genres" not in config.features:
         return movies
-    names, incidence = catalogue.incidence()
-    if not names:
+    labels = catalogue.labels()
+    if not labels.genres:
         raise UserError(
             "--features genres: no genres are known of these movies; give --movies a file that has them, or "
             "--features movies"
         )
     of_effects = replace(config, weighting=("residual",), normalize=False)
-    unit = np.ones(2 * len(names))
+    unit = np.ones(2 * len(labels.genres))
     raw = GenreFeatures(
         weighting.fit(n_ratings, rating_sums, of_effects),
-        incidence.toarray(),
+        labels.of_movies[:, labels.of_genres].toarray(),
         0 * unit,
         unit,
         movies if "movies" in config.features else None,
@@ -193,14 +193,16 @@ def labelled(features: Features, catalogue: Catalogue) -> Catalogue:
     """
     if isinstance(features, Weighting):
         return catalogue
-    names, _ = catalogue.incidence()
+    names = catalogue.labels().genres
     titles = [f"{name}, {what}" for what in ("share of ratings", "liking") for name in names]
     ids = -1 - np.arange(len(titles), dtype=np.int32)
     genres: tuple[tuple[str, ...], ...] = ((),) * len(titles)
+    years: tuple[int | None, ...] = (None,) * len(titles)
     if features.n_features > len(titles):
         ids = np.concatenate([catalogue.movie_ids, ids])
-        titles, genres = [*catalogue.titles, *titles], (*catalogue.genres, *genres)
-    return replace(catalogue, movie_ids=ids, titles=np.array(titles, dtype=object), genres=genres)
+        titles = [*catalogue.titles, *titles]
+        genres, years = (*catalogue.genres, *genres), (*catalogue.years, *years)
+    return Catalogue(ids, np.array(titles, dtype=object), genres, years)
 
 
 class GenreFeaturesModel(Model, HasInputCol, HasOutputCol, MLReadable["GenreFeaturesModel"], MLWritable):

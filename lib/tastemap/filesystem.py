@@ -120,7 +120,11 @@ class FileSystem:
                 stream.close()
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a small UTF-8 file, replacing one that is there.
+        """Write a small UTF-8 file, replacing one that is there."""
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        """Write a small file, replacing one that is there.
 
         It is written under another name first, so that no reader ever sees half of it.
         """
@@ -129,7 +133,7 @@ class FileSystem:
         with _plain_errors(path, "written"):
             stream = self._hadoop.create(self._path(unfinished), True)
             try:
-                stream.write(bytearray(text, "utf-8"))
+                stream.write(bytearray(content))
             finally:
                 stream.close()
         self.delete(path)

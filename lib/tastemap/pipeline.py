@@ -29,6 +29,7 @@ from tastemap.features import Features, labelled, loading
 from tastemap.features import check_size as check_features
 from tastemap.features import fit as fit_features
 from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table, withheld
+from tastemap.report import sample, writing
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
@@ -90,6 +91,7 @@ def cluster_users(
     check_one(config)
     key_file = config.privacy.pseudonymise_key_file
     pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
+    report = writing.wanted(config.report)
     stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
@@ -135,7 +137,7 @@ def cluster_users(
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
                 bars = profiles.rating_bars(rating_log.scale)
-                aggregates = profiles.aggregate(matrix, segments, bars, titles.incidence()[1])
+                aggregates = profiles.aggregate(matrix, segments, bars, titles.labels().of_movies)
                 shown = Suppression.of(aggregates, titles, config.privacy.min_cell_users)
                 counts |= shown.counts()
                 table = profiles.profiles(aggregates, bars).merge(
@@ -145,12 +147,25 @@ def cluster_users(
                 movie_table = profiles.cluster_movies(aggregates, titles, config.profiles.effect_shrinkage)
                 movie_table = shown.cluster_movies(movie_table)
                 genre_table = shown.cluster_genres(profiles.cluster_genres(aggregates, titles))
+                year_table = shown.cluster_years(profiles.cluster_years(aggregates, titles))
                 stage.rows = len(movie_table)
+            if report:
+                with stages("sample for the report", "users") as stage:
+                    sampled = sample.take(
+                        matrix,
+                        segments,
+                        run.read("assignments"),
+                        movie_table,
+                        titles.movie_ids,
+                        config.run.seed,
+                    )
+                    stage.rows = len(sampled.people.table)
         with stages("write results", "tables") as stage:
             small = {
                 "profiles": (table, schemas.PROFILES),
                 "cluster_movies": (movie_table, schemas.CLUSTER_MOVIES),
                 "cluster_genres": (genre_table, schemas.CLUSTER_GENRES),
+                "cluster_years": (year_table, schemas.CLUSTER_YEARS),
                 "components": (
                     profiles.components(decomposition, labelled(features, titles)),
                     schemas.COMPONENTS,
@@ -171,6 +186,11 @@ def cluster_users(
             "config": config.as_dict(),
             "metrics": metrics(decomposition, passes, clustering, choice),
         }
+        if report:
+            with stages("report", "bytes") as stage:
+                tables = {name: rows for name, (rows, _) in small.items()}
+                stage.rows = writing.write(run, sampled, tables, manifest, config.report)
+            manifest["stages"] = stages.record()
         run.finish(manifest)
     return Result(run.output, manifest, table, movie_table, choice)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from scipy import sparse
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.decomposition.principal import Decomposition
+from tastemap.intervals import effect_interval, lift_interval, variance_within
 from tastemap.segmentation import Segmentation
 
 Array = npt.NDArray[np.float64]
@@ -24,7 +26,7 @@ MAX_HISTOGRAM_BARS = 20
 
 @dataclass(frozen=True)
 class Aggregates:
-    """Counts and sums a cluster (k of them), movie (d) and rating bar (h)."""
+    """Counts and sums a cluster (k of them), movie (d), rating bar (h) and label of movies (l)."""
 
     n_ratings: Array
     """Of shape (k, d)."""
@@ -40,8 +42,10 @@ class Aggregates:
     """Of shape (k,)."""
     bar_users: Array
     """Users with a rating in each bar, of shape (k, h)."""
-    genre_users: Array
-    """Users with a rating of a movie of each genre, of shape (k, g)."""
+    square_sums: Array
+    """Squares of ratings, of shape (k,)."""
+    label_users: Array
+    """Users who rated a movie that goes by the label, of shape (k, l): `Catalogue.labels`."""
 
 
 def rating_bars(scale: tuple[float, float]) -> Array:
@@ -52,28 +56,29 @@ def rating_bars(scale: tuple[float, float]) -> Array:
 
 
 def aggregate(
-    matrix: BlockMatrix, segmentation: Segmentation, bars: Array, of_genre: sparse.csr_matrix
+    matrix: BlockMatrix, segmentation: Segmentation, bars: Array, labels: sparse.csr_matrix
 ) -> Aggregates:
-    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
+    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task.
+
+    `labels` are those of the movies, of shape (d, l): `Labels.of_movies`.
+    """
     k, d = len(segmentation.centres.centres), matrix.n_columns
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
         for block in blocks:
-            for total, found in zip(
-                totals, aggregate_block(block, segmentation, bars, of_genre), strict=True
-            ):
+            for total, found in zip(totals, aggregate_block(block, segmentation, bars, labels), strict=True):
                 total += found
         return totals
 
-    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,), (k, bars.size), (k, of_genre.shape[1])]
+    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,), (k, bars.size), (k,), (k, labels.shape[1])]
     return Aggregates(*matrix.sum_over_blocks(partial, shapes))
 
 
 def aggregate_block(
-    block: Block, segmentation: Segmentation, bars: Array, of_genre: sparse.csr_matrix
+    block: Block, segmentation: Segmentation, bars: Array, labels: sparse.csr_matrix
 ) -> list[Array]:
-    """The fields of `Aggregates` for one block; `of_genre` is that of `Catalogue.incidence`."""
+    """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
     n, k = len(found.clusters), len(segmentation.centres.centres)
@@ -84,6 +89,7 @@ def aggregate_block(
     bar = _nearest_bar(stars.data, bars)
     user = np.repeat(np.arange(n), np.diff(ratings.indptr))
     of_users = np.bincount(user * bars.size + bar, minlength=n * bars.size).reshape(n, bars.size)
+    squares = np.bincount(user, weights=stars.data**2, minlength=n)
     return [
         (members @ ones).toarray(),
         (members @ stars).toarray(),
@@ -92,7 +98,8 @@ def aggregate_block(
         np.bincount(found.clusters, weights=found.distances, minlength=k),
         np.bincount(found.clusters, weights=found.memberships, minlength=k),
         members @ (of_users > 0).astype(np.float64),
-        (members @ (ones @ of_genre > 0).astype(np.float64)).toarray(),
+        members @ squares,
+        (members @ (ones @ labels > 0).astype(np.float64)).toarray(),
     ]
 
 
@@ -128,6 +135,9 @@ def cluster_movies(aggregates: Aggregates, catalogue: Catalogue, shrinkage: floa
     effect = effects(shown, sums, shrinkage)
     share_rated = _ratio(shown, n_users[:, None])
     lift = _ratio(share_rated, shown.sum(axis=0) / n_users.sum())
+    lift_low, lift_high = lift_interval(shown, n_users, lift)
+    variance = variance_within(shown, sums, float(aggregates.square_sums.sum()))
+    effect_low, effect_high = effect_interval(shown, effect, shrinkage, variance)
     cluster, movie = np.nonzero(shown)
     order = np.lexsort((movie, -effect[cluster, movie], cluster))
     cluster, movie = cluster[order], movie[order]
@@ -141,7 +151,11 @@ def cluster_movies(aggregates: Aggregates, catalogue: Catalogue, shrinkage: floa
             "share_rated": share_rated[cluster, movie],
             "mean_rating": sums[cluster, movie] / shown[cluster, movie],
             "lift": lift[cluster, movie],
+            "lift_low": lift_low[cluster, movie],
+            "lift_high": lift_high[cluster, movie],
             "effect": effect[cluster, movie],
+            "effect_low": effect_low[cluster, movie],
+            "effect_high": effect_high[cluster, movie],
             "rank": (np.arange(cluster.size) - starts[cluster] + 1).astype(np.int32),
         }
     )
@@ -162,9 +176,28 @@ def effects(n_ratings: Array, rating_sums: Array, shrinkage: float) -> Array:
 
 def cluster_genres(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame:
     """The `cluster_genres` table, by cluster and genre; empty where no genres are known."""
-    names, of_genre = catalogue.incidence()
-    shown = np.asarray(aggregates.n_ratings @ of_genre)
-    sums = np.asarray(aggregates.rating_sums @ of_genre)
+    labels = catalogue.labels()
+    names = np.array(labels.genres, dtype=object)
+    return _by_label(aggregates, labels.of_movies, "genre", names, labels.of_genres)
+
+
+def cluster_years(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame:
+    """The `cluster_years` table, by cluster and year of release; empty where no years are known."""
+    labels = catalogue.labels()
+    table = _by_label(aggregates, labels.of_movies, "year", labels.years, labels.of_years)
+    return table.drop(columns="share_of_year")
+
+
+def _by_label(
+    aggregates: Aggregates,
+    of_movies: sparse.csr_matrix,
+    name: str,
+    labels: npt.NDArray[Any],
+    columns: slice,
+) -> pd.DataFrame:
+    """A row a cluster and label that somebody in it rated; the label is called `name`."""
+    shown = np.asarray(aggregates.n_ratings @ of_movies[:, columns])
+    sums = np.asarray(aggregates.rating_sums @ of_movies[:, columns])
     totals = aggregates.n_ratings.sum(axis=1)
     share = _ratio(shown, totals[:, None])
     everybody = shown.sum(axis=0) / max(totals.sum(), 1)
@@ -172,10 +205,11 @@ def cluster_genres(aggregates: Aggregates, catalogue: Catalogue) -> pd.DataFrame
     return pd.DataFrame(
         {
             "cluster": cluster.astype(np.int32),
-            "genre": np.array(names, dtype=object)[column],
-            "n_users": aggregates.genre_users[cluster, column].astype(np.int64),
+            name: labels[column],
+            "n_users": aggregates.label_users[:, columns][cluster, column].astype(np.int64),
             "n_ratings": shown[cluster, column].astype(np.int64),
             "share": share[cluster, column],
+            f"share_of_{name}": _ratio(shown, shown.sum(axis=0))[cluster, column],
             "lift": _ratio(share, everybody)[cluster, column],
             "mean_rating": sums[cluster, column] / shown[cluster, column],
         }

@@ -57,7 +57,7 @@ class Run:
         mark = uuid.uuid4().hex[:8]
         self._staging = f"{parent}/.{name}.unfinished-{mark}"
         self._replaced = f"{parent}/.{name}.replaced-{mark}"
-        self._started = datetime.now(UTC)
+        self.started = datetime.now(UTC)
         self._check()
 
     def _check(self) -> None:
@@ -121,13 +121,21 @@ class Run:
         """Save a Spark ML model."""
         model.write().save(self.path(name))
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 file that fits memory several times."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file that fits memory several times; its name may begin with a directory."""
+        self._files.write_bytes(self.path(name), content)
+
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Write `run.json`, the manifest with times and versions added, and put everything in place."""
         finished = datetime.now(UTC)
         whole = {
-            "started": self._started.isoformat(timespec="seconds"),
+            "started": self.started.isoformat(timespec="seconds"),
             "finished": finished.isoformat(timespec="seconds"),
-            "seconds": round((finished - self._started).total_seconds(), 3),
+            "seconds": round((finished - self.started).total_seconds(), 3),
             "versions": versions(self._spark),
             **manifest,
         }

@@ -111,13 +111,18 @@ CLUSTER_MOVIES = _table(
     ("share_rated", _DOUBLE),
     ("mean_rating", _DOUBLE),
     ("lift", _DOUBLE),
+    ("lift_low", _DOUBLE),
+    ("lift_high", _DOUBLE),
     ("effect", _DOUBLE),
+    ("effect_low", _DOUBLE),
+    ("effect_high", _DOUBLE),
     ("rank", _INT),
 )
 """One row a cluster and movie that somebody in it rated.
 
 `share_rated` is the share of the cluster's users, `lift` that share over the share of all users,
-`effect` the mean rating minus everybody else's, shrunk towards 0; `rank` 1 has the largest effect.
+`effect` the mean rating minus everybody else's, shrunk towards 0; `_low` and `_high` are the ends of
+95 % intervals (see `intervals`); `rank` 1 has the largest effect.
 """
 
 CLUSTER_GENRES = _table(
@@ -126,13 +131,26 @@ CLUSTER_GENRES = _table(
     ("n_users", _LONG),
     ("n_ratings", _LONG),
     ("share", _DOUBLE),
+    ("share_of_genre", _DOUBLE),
     ("lift", _DOUBLE),
     ("mean_rating", _DOUBLE),
 )
 """One row a cluster and genre; a movie of several genres counts in each.
 
-`n_users` of the cluster have rated a movie of the genre; `share` is of the ratings.
+`n_users` are members who rated a movie of the genre, `share` is of the cluster's ratings: P(genre | cluster);
+`share_of_genre` of the genre's: P(cluster | genre); `lift` is `share` over everybody's.
 """
+
+CLUSTER_YEARS = _table(
+    ("cluster", _INT),
+    ("year", _INT),
+    ("n_users", _LONG),
+    ("n_ratings", _LONG),
+    ("share", _DOUBLE),
+    ("lift", _DOUBLE),
+    ("mean_rating", _DOUBLE),
+)
+"""One row a cluster and year of release, of movies whose year is known; columns as in `CLUSTER_GENRES`."""
 
 EVALUATION = _table(
     ("weighting", _STRING, True),

@@ -53,6 +53,7 @@ def suppressed_lines(counts: Mapping[str, int]) -> list[str]:
     hidden = [
         (counts["movie_cells_suppressed"], "cells of cluster and movie"),
         (counts["genre_cells_suppressed"], "of cluster and genre"),
+        (counts["year_cells_suppressed"], "of cluster and year"),
         (counts["clusters_suppressed"], "profiles of clusters"),
         (counts["movies_suppressed"], "totals of movies"),
     ]

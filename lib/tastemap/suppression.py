@@ -80,7 +80,7 @@ def _hide_one_more(people: Array, hidden: Mask, may: Mask, minimum: int) -> Mask
 
 @dataclass(frozen=True)
 class Suppression:
-    """What is not shown of k clusters, d movies, g genres and h bars of a histogram."""
+    """What is not shown of k clusters, d movies, g genres, y years and h bars of a histogram."""
 
     minimum: int
     cells: Mask
@@ -89,6 +89,8 @@ class Suppression:
     """Movies with too few people in all, of shape (d,)."""
     genres: Mask
     """Cluster × genre, of shape (k, g)."""
+    years: Mask
+    """Cluster × year of release, of shape (k, y)."""
     clusters: Mask
     """Clusters with too few people in all, of shape (k,)."""
     bars: Mask
@@ -102,11 +104,19 @@ class Suppression:
         movies = hidden_cells(people.sum(axis=0)[None], minimum, columns=False)[0]
         # Whose total is not told must not be told by `lift` either, which is a share of the total.
         cells = hidden_cells(people, minimum) | (movies & (people > 0))
+        labels = catalogue.labels()
+
+        def hidden(columns: slice, rows: bool) -> Mask:
+            of_label, users = labels.of_movies[:, columns], aggregates.label_users[:, columns]
+            return _hidden_labels(users, aggregates.n_ratings, cells, of_label, minimum, rows=rows)
+
         return cls(
             minimum,
             cells,
             movies,
-            _hidden_genres(aggregates, cells, catalogue.incidence()[1], minimum),
+            # A movie has several genres, whose cells do not add up to the cluster, but one year.
+            hidden(labels.of_genres, rows=False),
+            hidden(labels.of_years, rows=True),
             hidden_cells(aggregates.n_users[None], minimum, columns=False)[0],
             hidden_cells(aggregates.bar_users, minimum, columns=False),
             catalogue,
@@ -117,6 +127,7 @@ class Suppression:
         return {
             "movie_cells_suppressed": int(self.cells.sum()),
             "genre_cells_suppressed": int(self.genres.sum()),
+            "year_cells_suppressed": int(self.years.sum()),
             "clusters_suppressed": int(self.clusters.sum()),
             "movies_suppressed": int(self.movies.sum()),
         }
@@ -129,9 +140,14 @@ class Suppression:
 
     def cluster_genres(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table without hidden cells."""
-        names = np.array(self.catalogue.incidence()[0], dtype=object)
+        names = np.array(self.catalogue.labels().genres, dtype=object)
         column = np.searchsorted(names, table["genre"])
         return table[~self.genres[table["cluster"], column]].reset_index(drop=True)
+
+    def cluster_years(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table without hidden cells."""
+        column = np.searchsorted(self.catalogue.labels().years, table["year"])
+        return table[~self.years[table["cluster"], column]].reset_index(drop=True)
 
     def movie_index(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table without numbers for hidden movies; the rows are needed to read vectors by."""
@@ -164,15 +180,17 @@ class Suppression:
         return {name: value if beyond[name] >= self.minimum else None for name, value in quantiles.items()}
 
 
-def _hidden_genres(aggregates: Aggregates, cells: Mask, of_genre: sparse.csr_matrix, minimum: int) -> Mask:
-    """Cluster × genre cells of few people, and those that with the cells of their movies tell a hidden one.
+def _hidden_labels(
+    users: Array, n_ratings: Array, cells: Mask, of_label: sparse.csr_matrix, minimum: int, *, rows: bool
+) -> Mask:
+    """Cluster × label cells of few people, and those that with the cells of their movies tell a hidden one.
 
-    Clusters share no people, so that a genre's column adds up; genres do, so that rows do not.
+    Clusters share no people, so that a label's column adds up; whether rows do, `rows` says.
     """
-    n_hidden = np.asarray(cells.astype(np.float64) @ of_genre)
-    ratings_hidden = np.asarray(np.where(cells, aggregates.n_ratings, 0) @ of_genre)
+    n_hidden = np.asarray(cells.astype(np.float64) @ of_label)
+    ratings_hidden = np.asarray(np.where(cells, n_ratings, 0) @ of_label)
     told = (n_hidden > 0) & ((n_hidden < 2) | (ratings_hidden < minimum))
-    return hidden_cells(aggregates.genre_users, minimum, rows=False, also=told)
+    return hidden_cells(users, minimum, rows=rows, also=told)
 
 
 def _without(bars: list[dict[str, Any]], hidden: Mask) -> list[dict[str, Any]]:

@@ -86,9 +86,9 @@ def main() -> int:
         segments = Segmentation(projection, clustering.centres)
         table = segmentation.assignments(matrix, segments)
         stage("write assignments", lambda: table.write.parquet(f"{folder}/assignments"))
+        labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
         bars = profiles.rating_bars(log.scale)
-        genres = catalogue.describe(movies.ids, log.movies).incidence()[1]
-        stage("profiles", lambda: profiles.aggregate(matrix, segments, bars, genres))
+        stage("profiles", lambda: profiles.aggregate(matrix, segments, bars, labels))
         cores = spark.sparkContext.defaultParallelism
         matrix.frame.unpersist()
     result = {

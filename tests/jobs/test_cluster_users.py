@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from sklearn.metrics import adjusted_rand_score
 
+import browser
 from submission import ROOT, submit
 from tastemap.pseudonyms import Pseudonyms
 
@@ -24,6 +25,7 @@ TABLES = (
     "profiles",
     "cluster_movies",
     "cluster_genres",
+    "cluster_years",
     "components",
     "movie_index",
     "user_vectors",
@@ -98,6 +100,27 @@ def test_terminal_tells_where_what_and_how_long_and_nothing_of_java(small_run: t
     assert "skipped tags.csv: not needed beside the published files" in printed
     assert "read and pivot" in printed and "principal components" in printed
     assert "at org.apache" not in printed and "Exception" not in printed
+
+
+def test_report_of_a_real_run_opens_without_errors(small_run: tuple[Path, str]) -> None:
+    pytest.importorskip("bokeh", reason="the report needs Bokeh")
+    output, printed = small_run
+    report = output / "report.html"
+    assert report.stat().st_size < 5_000_000
+    assert f"report{report.stat().st_size:>32,} bytes" in printed
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    assert [stage["name"] for stage in stages][-1] == "report"
+    users = read(output / "assignments").user_id
+    assert not any(f"user {user}" in report.read_text(encoding="utf-8") for user in users)
+    browser.require()
+    pytest.importorskip("selenium", reason="Selenium opens the report")
+    for width in browser.WIDTHS:
+        with browser.chromium(width) as driver:
+            browser.open_page(driver, report)
+            assert browser.errors(driver) == []
+            assert all(driver.find_element("id", name).is_displayed() for name in browser.SECTIONS)
+            assert driver.execute_script("return document.documentElement.scrollWidth") == width
+            browser.screenshots(driver, ROOT / "output/report-screenshots", "ml-latest-small", width)
 
 
 def test_saved_model_gives_the_same_assignments_in_another_session(

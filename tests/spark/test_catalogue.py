@@ -27,11 +27,13 @@ def test_movies_are_looked_up_by_id(spark: SparkSession, n_partitions: int) -> N
     assert found.movie_ids is IDS
     assert found.titles.tolist() == ["Below", "Twice said", None, "Heat", "Señor Último"]
     assert found.genres == (("Horror",), ("Drama", "War"), (), ("Action", "Crime"), ())
+    assert found.years == (2002, 1990, None, 1995, None)
 
 
 def test_genres_that_are_missing_do_no_harm(spark: SparkSession) -> None:
-    rows = [(2, "No list", None), (30, "A hole in it", ["War", None, ""])]
-    found = describe(IDS, spark.createDataFrame(rows, "movie_id int, title string, genres array<string>"))
+    rows = [(2, "No list", 1990, None), (30, "A hole in it", None, ["War", None, ""])]
+    schema = "movie_id int, title string, year int, genres array<string>"
+    found = describe(IDS, spark.createDataFrame(rows, schema))
     assert found.genres == ((), (), ("War",), (), ())
 
 
@@ -39,12 +41,13 @@ def test_no_movies_are_known(spark: SparkSession) -> None:
     nothing = spark.createDataFrame([], schemas.MOVIES)
     for found in (describe(IDS, None), describe(IDS, nothing)):
         assert found.titles.tolist() == [None] * 5 and found.genres == ((),) * 5
+        assert found.years == (None,) * 5
 
 
 def test_movie_index() -> None:
     movies = Movies(IDS, np.array([1, 2, 3, 4, 5]), np.array([5.0, 5.0, 3.0, 18.0, 2.5]), n_seen=9, rounds=1)
     titles = np.array(["a", None, "c", "d", "e"], dtype=object)
-    table = movie_index(Catalogue(IDS, titles, ((),) * 5), movies)
+    table = movie_index(Catalogue(IDS, titles, ((),) * 5, (None,) * 5), movies)
     assert list(table.columns) == schemas.MOVIE_INDEX.names
     assert table.values.tolist() == [
         [0, -4, "a", 1, 5.0],

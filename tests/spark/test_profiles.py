@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from scipy import sparse
 
 from logs import random_log, to_block
 from tastemap import pipeline, profiles, schemas
@@ -37,7 +35,13 @@ SEGMENTS = Segmentation(
     Centres(CENTRES, 2.0),
 )
 BARS = profiles.rating_bars((0.5, 5.0))
-OF_GENRE = sparse.csr_matrix(np.eye(2)[np.arange(D) % 2])
+CATALOGUE = Catalogue(
+    MOVIE_IDS,
+    np.array([f"Ü {i}" if i % 4 else None for i in range(D)], dtype=object),
+    tuple(("War",) if i % 2 else () for i in range(D)),
+    tuple(None if i % 3 else 1990 + i for i in range(D)),
+)
+LABELS = CATALOGUE.labels().of_movies
 
 
 def matrix(spark: SparkSession, n_partitions: int, n_blocks: int = 9) -> BlockMatrix:
@@ -56,7 +60,7 @@ def expected_clusters() -> pd.Series:
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7, MAX_PARTIALS_ON_DRIVER + 1])
 def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_partitions: int) -> None:
-    found = profiles.aggregate(matrix(spark, n_partitions), SEGMENTS, BARS, OF_GENRE)
+    found = profiles.aggregate(matrix(spark, n_partitions), SEGMENTS, BARS, LABELS)
     rated = LOG.assign(cluster=LOG["user_id"].map(expected_clusters()), rating=LOG["rating"].astype(float))
     cells = rated.pivot_table(index="cluster", columns="movie_id", values="rating", aggfunc=["size", "sum"])
     np.testing.assert_array_equal(found.n_ratings, cells["size"].fillna(0))
@@ -65,11 +69,11 @@ def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_pa
     bars = pd.crosstab(rated["cluster"], rated["rating"]).reindex(columns=BARS, fill_value=0)
     np.testing.assert_array_equal(found.histogram, bars)
     odd = rated[rated["movie_id"].map({movie: i % 2 for i, movie in enumerate(MOVIE_IDS)}) == 1]
-    np.testing.assert_array_equal(found.genre_users[:, 1], odd.groupby("cluster")["user_id"].nunique())
+    np.testing.assert_array_equal(found.label_users[:, 0], odd.groupby("cluster")["user_id"].nunique())
 
 
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
-    found = profiles.aggregate(matrix(spark, 3), SEGMENTS, BARS, OF_GENRE)
+    found = profiles.aggregate(matrix(spark, 3), SEGMENTS, BARS, LABELS)
     users = assignments(matrix(spark, 2), SEGMENTS).toPandas()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["cluster"].sort_index(),
@@ -98,11 +102,8 @@ def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, object]]:
-    of_genre = sparse.csr_matrix((np.arange(D) % 2)[:, None])
-    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, BARS, of_genre))
-    titles = np.array([f"Ü {i}" if i % 4 else None for i in range(D)], dtype=object)
-    known = Catalogue(MOVIE_IDS, titles, tuple(("War",) if i % 2 else () for i in range(D)))
-    unknown = Catalogue(MOVIE_IDS, titles, ((),) * D)
+    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, BARS, LABELS))
+    unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D, (None,) * D)
     variance = np.array([2.0, 1.0])
     fitted = Decomposition(COMPONENTS, np.zeros(D), variance, variance / 9, 8.0, 90, 4, 0.1, True)
     activity = dict.fromkeys(("min", "q25", "median", "q75", "max"), 4)
@@ -111,14 +112,12 @@ def tables() -> dict[str, tuple[pd.DataFrame, object]]:
     )
     return {
         "profiles": (profiles.profiles(found, BARS).assign(activity=[activity] * K), schemas.PROFILES),
-        "cluster_movies": (profiles.cluster_movies(found, known, 25.0), schemas.CLUSTER_MOVIES),
-        "cluster_genres": (profiles.cluster_genres(found, known), schemas.CLUSTER_GENRES),
-        "no_genres": (
-            profiles.cluster_genres(replace(found, genre_users=np.zeros((K, 0))), unknown),
-            schemas.CLUSTER_GENRES,
-        ),
-        "components": (profiles.components(fitted, known), schemas.COMPONENTS),
-        "movie_index": (movie_index(known, sums), schemas.MOVIE_INDEX),
+        "cluster_movies": (profiles.cluster_movies(found, CATALOGUE, 25.0), schemas.CLUSTER_MOVIES),
+        "cluster_genres": (profiles.cluster_genres(found, CATALOGUE), schemas.CLUSTER_GENRES),
+        "cluster_years": (profiles.cluster_years(found, CATALOGUE), schemas.CLUSTER_YEARS),
+        "no_genres": (profiles.cluster_genres(found, unknown), schemas.CLUSTER_GENRES),
+        "components": (profiles.components(fitted, CATALOGUE), schemas.COMPONENTS),
+        "movie_index": (movie_index(CATALOGUE, sums), schemas.MOVIE_INDEX),
     }
 
 

@@ -18,7 +18,7 @@ from tastemap.filesystem import FileSystem
 from tastemap.runs import Run, versions
 
 GENRES = pd.DataFrame(
-    [(0, "War", 2, 3, 0.5, 1.5, 4.0), (1, "Drama", 1, 1, 0.25, 0.5, 3.0)],
+    [(0, "War", 2, 3, 0.5, 0.75, 1.5, 4.0), (1, "Drama", 1, 1, 0.25, 0.5, 0.5, 3.0)],
     columns=schemas.CLUSTER_GENRES.names,
 )
 

@@ -18,17 +18,20 @@ LOG = random_log(40, 25, 500, seed=8)
 MOVIE_IDS = np.unique(LOG["movie_id"]).astype(np.int32)
 D = len(MOVIE_IDS)
 GENRES = tuple((("Drama",), ("Drama", "War"), (), ("Comedy",))[movie % 4] for movie in range(D))
-CATALOGUE = Catalogue(MOVIE_IDS, np.array([f"Movie {i}" for i in MOVIE_IDS], dtype=object), GENRES)
+CATALOGUE = Catalogue(
+    MOVIE_IDS, np.array([f"Movie {i}" for i in MOVIE_IDS], dtype=object), GENRES, (None,) * D
+)
 BLOCK = to_block(LOG, MOVIE_IDS)
 N_RATINGS = np.bincount(BLOCK.matrix.indices, minlength=D)
 SUMS = np.bincount(BLOCK.matrix.indices, BLOCK.matrix.data, D)
 EFFECTS = fit(N_RATINGS, SUMS, WeightingConfig(normalize=False, user_shrinkage=3.0))
-NAMES, INCIDENCE = CATALOGUE.incidence()
+LABELS = CATALOGUE.labels()
+NAMES, INCIDENCE = LABELS.genres, LABELS.of_movies[:, LABELS.of_genres]
 FEATURES = GenreFeatures(EFFECTS, INCIDENCE.toarray(), np.zeros(6), np.ones(6))
 
 
 def test_incidence() -> None:
-    assert NAMES == ["Comedy", "Drama", "War"]
+    assert NAMES == ("Comedy", "Drama", "War")
     for movie, genres in enumerate(GENRES):
         assert [name for name, has in zip(NAMES, INCIDENCE.toarray()[movie], strict=True) if has] == list(
             genres
@@ -49,8 +52,8 @@ def test_shares_and_likings_against_pandas() -> None:
 
 
 def test_a_genre_that_was_never_rated_is_neither_liked_nor_disliked() -> None:
-    drama = Catalogue(MOVIE_IDS, CATALOGUE.titles, tuple((name,) for name in ["Drama", *["War"] * (D - 1)]))
-    found = dataclasses.replace(FEATURES, incidence=drama.incidence()[1].toarray()).tastes(BLOCK.matrix)
+    drama = np.eye(2)[[0, *[1] * (D - 1)]]
+    found = dataclasses.replace(FEATURES, incidence=drama).tastes(BLOCK.matrix)
     without = BLOCK.matrix[:, 0].toarray()[:, 0] == 0
     assert without.any() and not found[without][:, [0, 2]].any()
 

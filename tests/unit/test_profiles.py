@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -30,12 +28,14 @@ LOG = random_log(60, 25, 700, seed=5)
 MOVIE_IDS = np.unique(LOG["movie_id"]).astype(np.int32)
 D = len(MOVIE_IDS)
 GENRES = tuple((("Drama",), ("Drama", "War"), (), ("Comedy",))[movie % 4] for movie in range(D))
+YEARS = tuple((1999, None, 1931, 2010, 1999)[movie % 5] for movie in range(D))
 CATALOGUE = Catalogue(
-    MOVIE_IDS, np.array([f"Movie {i}" if i % 5 else None for i in range(D)], dtype=object), GENRES
+    MOVIE_IDS, np.array([f"Movie {i}" if i % 5 else None for i in range(D)], dtype=object), GENRES, YEARS
 )
+LABELS = CATALOGUE.labels()
+L = LABELS.of_movies.shape[1]
 
 
-OF_GENRE = CATALOGUE.incidence()[1]
 COMPONENTS = np.linalg.qr(np.random.default_rng(2).normal(size=(D, 3)))[0]
 OFFSET = np.array([0.5, -1.0, 2.0])
 TABLE = LOG.pivot(index="user_id", columns="movie_id", values="rating").reindex(columns=MOVIE_IDS).fillna(0)
@@ -67,7 +67,7 @@ RATED = LOG.merge(USERS, on="user_id").astype({"rating": float})
 
 @pytest.fixture(scope="module")
 def aggregates() -> Aggregates:
-    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, OF_GENRE))
+    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, LABELS.of_movies))
 
 
 def test_the_log_is_worth_it() -> None:
@@ -90,17 +90,31 @@ def test_aggregates(aggregates: Aggregates) -> None:
     once = RATED.drop_duplicates(["user_id", "rating"])
     bars = pd.crosstab(once["cluster"], once["rating"]).reindex(index=range(K), columns=BARS, fill_value=0)
     np.testing.assert_array_equal(aggregates.bar_users, bars)
+    squares = (RATED["rating"] ** 2).groupby(RATED["cluster"]).sum().reindex(range(K), fill_value=0)
+    np.testing.assert_array_equal(aggregates.square_sums, squares)
+
+
+def test_users_of_a_label_count_once(aggregates: Aggregates) -> None:
+    assert LABELS.genres == ("Comedy", "Drama", "War") and LABELS.years.tolist() == [1931, 1999, 2010]
+    of_movie = pd.DataFrame({"movie_id": MOVIE_IDS, "genre": GENRES, "year": YEARS})
+    rated = RATED.merge(of_movie, on="movie_id")
+    for first, name, labels in ((0, "genre", LABELS.genres), (3, "year", LABELS.years)):
+        users = rated.explode(name).groupby(["cluster", name])["user_id"].nunique()
+        expected = users.unstack(fill_value=0).reindex(index=range(K), columns=labels, fill_value=0)
+        np.testing.assert_array_equal(aggregates.label_users[:, first : first + 3], expected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=len(USERS), max_size=len(USERS)))
 def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
-    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, OF_GENRE)
+    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, LABELS.of_movies)
     of_user = pd.Series(share, index=USERS.index)
     parts = [LOG[LOG["user_id"].map(of_user) == number] for number in range(4)]
-    found = [aggregate_block(to_block(part, MOVIE_IDS), segmentation(), BARS, OF_GENRE) for part in parts]
+    found = [
+        aggregate_block(to_block(part, MOVIE_IDS), segmentation(), BARS, LABELS.of_movies) for part in parts
+    ]
     summed = [sum(arrays) for arrays in zip(*found, strict=True)]
-    for exact in (0, 1, 2, 3, 6, 7):  # counts, and sums of half stars
+    for exact in (0, 1, 2, 3, 6, 7, 8):  # counts, and sums of half stars and their squares
         np.testing.assert_array_equal(summed[exact], whole[exact])
     for rounded in (4, 5):
         np.testing.assert_allclose(summed[rounded], whole[rounded], rtol=1e-12)
@@ -108,8 +122,11 @@ def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
 
 def test_no_users_are_aggregated_to_zeros() -> None:
     empty = Block(np.empty(0, dtype=np.int64), to_block(LOG, MOVIE_IDS).matrix[:0])
-    found = aggregate_block(empty, segmentation(), BARS, OF_GENRE)
-    assert [array.shape for array in found] == [(K, D), (K, D), (K, 10), (K,), (K,), (K,), (K, 10), (K, 3)]
+    found = aggregate_block(empty, segmentation(), BARS, LABELS.of_movies)
+    assert [array.shape for array in found] == [
+        *((K, D), (K, D), (K, 10), (K,), (K,), (K,)),
+        *((K, 10), (K,), (K, L)),
+    ]
     assert not any(array.any() for array in found)
 
 
@@ -151,7 +168,8 @@ def test_cluster_movies(aggregates: Aggregates, shrinkage: float) -> None:
         share = n / n_users[cluster]
         lift = share / ((n + m) / len(USERS))
         expected.append((cluster, movie, title[movie], n, share, rated["rating"].mean(), lift, effect))
-    right = pd.DataFrame(expected, columns=schemas.CLUSTER_MOVIES.names[:-1])
+    columns = [name for name in schemas.CLUSTER_MOVIES.names[:-1] if not name.endswith(("_low", "_high"))]
+    right = pd.DataFrame(expected, columns=columns)
     found = table.sort_values(["cluster", "movie_id"]).reset_index(drop=True)
     pd.testing.assert_frame_equal(found[right.columns], right, check_dtype=False, rtol=1e-12, atol=1e-12)
     for _, of_cluster in table.groupby("cluster"):
@@ -160,6 +178,20 @@ def test_cluster_movies(aggregates: Aggregates, shrinkage: float) -> None:
         keys = list(zip(-of_cluster["effect"], of_cluster["movie_id"], strict=True))
         assert keys == sorted(keys)
     assert table["cluster"].is_monotonic_increasing
+    for name in ("lift", "effect"):
+        assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all()
+
+
+def test_intervals_of_effects_have_the_spread_of_ratings_around_their_cell(aggregates: Aggregates) -> None:
+    table = profiles.cluster_movies(aggregates, CATALOGUE, 25.0)
+    cells = RATED.groupby(["cluster", "movie_id"])["rating"]
+    variance = (RATED["rating"] - cells.transform("mean")).pow(2).sum() / (len(RATED) - cells.ngroups)
+    n = cells.size()
+    m = RATED.groupby("movie_id").size().reindex(n.index.get_level_values("movie_id")).to_numpy() - n
+    width = 1.96 * np.sqrt(variance / (n * m / (n + m) + 25))
+    found = table.set_index(["cluster", "movie_id"]).sort_index()
+    np.testing.assert_allclose(found["effect_high"] - found["effect"], width, rtol=1e-4)
+    np.testing.assert_allclose(found["effect"] - found["effect_low"], width, rtol=1e-4)
 
 
 def test_effects_by_hand() -> None:
@@ -185,18 +217,33 @@ def test_cluster_genres(aggregates: Aggregates) -> None:
     for (cluster, genre), rated in by_genre.groupby(["cluster", "genre"]):
         share = len(rated) / (RATED["cluster"] == cluster).sum()
         everybody = (by_genre["genre"] == genre).sum() / len(RATED)
-        n_users = rated["user_id"].nunique()
-        expected.append(
-            (cluster, genre, n_users, len(rated), share, share / everybody, rated["rating"].mean())
-        )
+        of_genre = len(rated) / (by_genre["genre"] == genre).sum()
+        users, mean = rated["user_id"].nunique(), rated["rating"].mean()
+        expected.append((cluster, genre, users, len(rated), share, of_genre, share / everybody, mean))
     right = pd.DataFrame(expected, columns=schemas.CLUSTER_GENRES.names)
     pd.testing.assert_frame_equal(table, right, check_dtype=False, rtol=1e-12)
 
 
 def test_no_genres_make_an_empty_table(aggregates: Aggregates) -> None:
-    unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D)
-    table = profiles.cluster_genres(replace(aggregates, genre_users=np.zeros((K, 0))), unknown)
+    unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D, (None,) * D)
+    table = profiles.cluster_genres(aggregates, unknown)
     assert len(table) == 0 and list(table.columns) == schemas.CLUSTER_GENRES.names
+    table = profiles.cluster_years(aggregates, unknown)
+    assert len(table) == 0 and list(table.columns) == schemas.CLUSTER_YEARS.names
+
+
+def test_cluster_years(aggregates: Aggregates) -> None:
+    table = profiles.cluster_years(aggregates, CATALOGUE)
+    year = pd.Series(YEARS, index=MOVIE_IDS, name="year")
+    dated = RATED.join(year, on="movie_id").dropna(subset="year")
+    expected = []
+    for (cluster, year), rated in dated.groupby(["cluster", "year"]):
+        share = len(rated) / (RATED["cluster"] == cluster).sum()
+        everybody = (dated["year"] == year).sum() / len(RATED)
+        users, mean = rated["user_id"].nunique(), rated["rating"].mean()
+        expected.append((cluster, year, users, len(rated), share, share / everybody, mean))
+    right = pd.DataFrame(expected, columns=schemas.CLUSTER_YEARS.names)
+    pd.testing.assert_frame_equal(table, right, check_dtype=False, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +267,7 @@ def test_ratings_fall_into_the_nearest_bar(scale: tuple[float, float]) -> None:
     rng = np.random.default_rng(0)
     log = pd.DataFrame({"user_id": np.arange(300), "movie_id": rng.choice(MOVIE_IDS, 300)})
     log["rating"] = rng.uniform(*scale, 300).astype(np.float32)
-    found = Aggregates(*aggregate_block(to_block(log, MOVIE_IDS), segmentation(), bars, OF_GENRE))
+    found = Aggregates(*aggregate_block(to_block(log, MOVIE_IDS), segmentation(), bars, LABELS.of_movies))
     nearest = np.abs(log["rating"].to_numpy(float)[:, None] - bars).argmin(axis=1)
     np.testing.assert_array_equal(found.histogram.sum(axis=0), np.bincount(nearest, minlength=len(bars)))
 
@@ -255,7 +302,7 @@ def test_components_name_the_movies_at_both_ends() -> None:
 
 
 def test_components_of_few_movies() -> None:
-    few = Catalogue(MOVIE_IDS[:3], CATALOGUE.titles[:3], GENRES[:3])
+    few = Catalogue(MOVIE_IDS[:3], CATALOGUE.titles[:3], GENRES[:3], YEARS[:3])
     table = profiles.components(decomposition(np.array([[0.1], [-0.9], [0.4]])), few)
     assert [each["loading"] for each in table["positive"][0]] == [0.4, 0.1, -0.9]
     assert [each["loading"] for each in table["negative"][0]] == [-0.9, 0.1, 0.4]

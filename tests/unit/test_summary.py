@@ -37,6 +37,7 @@ COUNTS = {
     "movies": 17_700,
     "movie_cells_suppressed": 0,
     "genre_cells_suppressed": 0,
+    "year_cells_suppressed": 0,
     "clusters_suppressed": 0,
     "movies_suppressed": 0,
 }

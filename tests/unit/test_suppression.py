@@ -39,19 +39,25 @@ CATALOGUE = Catalogue(
     tuple(
         ("Rare",) if i == D - 1 else (("Drama", "War"), ("War",), (), ("Comedy",))[i % 4] for i in range(D)
     ),
+    tuple(None if i % 9 == 0 else 1960 + i // 4 for i in range(D)),
 )
+LABELS = CATALOGUE.labels()
 
 
 def table(frame: pd.DataFrame, columns: str, values: str | None = None) -> Array:
     sizes = frame.groupby(["cluster", columns])
     cells = sizes.size() if values is None else sizes[values].sum()
-    wanted: Any = {"movie_id": MOVIE_IDS, "rating": BARS, "genre": CATALOGUE.incidence()[0]}[columns]
+    wanted: Any = {"movie_id": MOVIE_IDS, "rating": BARS, "genre": LABELS.genres, "year": LABELS.years}[
+        columns
+    ]
     return cells.unstack(fill_value=0).reindex(range(K), columns=wanted, fill_value=0).to_numpy(float)
 
 
 def aggregates() -> Aggregates:
     genres = RATED.assign(genre=RATED["movie_id"].map(dict(zip(MOVIE_IDS, CATALOGUE.genres, strict=True))))
     genres = genres.explode("genre").dropna(subset="genre").drop_duplicates(["user_id", "genre"])
+    years = RATED.assign(year=RATED["movie_id"].map(dict(zip(MOVIE_IDS, CATALOGUE.years, strict=True))))
+    years = years.dropna(subset="year").drop_duplicates(["user_id", "year"])
     n_users = np.bincount(CLUSTER, minlength=K).astype(float)
     return Aggregates(
         n_ratings=table(RATED, "movie_id"),
@@ -61,7 +67,8 @@ def aggregates() -> Aggregates:
         distance_sums=n_users,
         membership_sums=n_users / 2,
         bar_users=table(RATED.drop_duplicates(["user_id", "rating"]), "rating"),
-        genre_users=table(genres, "genre"),
+        square_sums=n_users,
+        label_users=np.hstack([table(genres, "genre"), table(years, "year")]),
     )
 
 
@@ -185,24 +192,41 @@ def test_genres_do_not_tell_a_hidden_movie(minimum: int) -> None:
     for row in tables["cluster_genres"].itertuples():
         rest = row.n_ratings - sums.get((row.cluster, row.genre), 0)
         assert rest == 0 or rest >= minimum
-        number = CATALOGUE.incidence()[0].index(row.genre)
+        number = LABELS.genres.index(row.genre)
         mine = np.array([row.genre in genres for genres in CATALOGUE.genres])
         assert shown.cells[row.cluster, mine].sum() != 1, number
     assert not (shown.genres.sum(axis=0) == 1).any() or minimum == 1
 
 
+@pytest.mark.parametrize("minimum", [2, 10, 40])
+def test_years_tell_of_no_few_people(minimum: int) -> None:
+    shown, _ = published(minimum)
+    table = profiles.cluster_years(FOUND, CATALOGUE)
+    kept = shown.cluster_years(table)
+    assert (kept["n_users"] >= minimum).all() and 0 < len(kept) < len(table)
+    merged = table.merge(kept[["cluster", "year"]], how="left", indicator=True)
+    hidden = merged[merged["_merge"] == "left_only"]
+    # No hidden cell is alone in its year, or the year's total would tell it; but where it is all there is.
+    n_hidden, n_cells = hidden.groupby("year").size(), table.groupby("year").size()
+    assert (n_cells[n_hidden[n_hidden == 1].index] == 1).all()
+    people = hidden.groupby("year")["n_users"].sum()
+    few = people[people < minimum]
+    assert (few == table.groupby("year")["n_users"].sum()[few.index]).all()
+
+
 def test_a_genre_is_hidden_where_its_movies_tell_a_hidden_cell() -> None:
     people = np.array([[3.0, 50, 90], [30, 60, 90], [40, 70, 90]])
     genre_users = np.array([[52.0, 90], [70, 90], [80, 90]])
-    catalogue = Catalogue(np.arange(3, dtype=np.int32), np.full(3, None), (("A",), ("A",), ("B",)))
+    genres = (("A",), ("A",), ("B",))
+    catalogue = Catalogue(np.arange(3, dtype=np.int32), np.full(3, None), genres, (None,) * 3)
     no_bars = np.zeros((3, 0))
     sizes = np.full(3, 90.0)
-    found = Aggregates(people, people, no_bars, sizes, sizes, sizes, no_bars, genre_users)
+    found = Aggregates(people, people, no_bars, sizes, sizes, sizes, no_bars, sizes, genre_users)
     # 3 is covered by the 30 in its column, both by those beside them; the movies of A tell the sum of two, of
     # enough people, until the second movie of A is of another genre.
     assert Suppression.of(found, catalogue, 10).cells.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
     assert not Suppression.of(found, catalogue, 10).genres.any()
-    apart = Catalogue(catalogue.movie_ids, catalogue.titles, (("A",), ("B",), ("B",)))
+    apart = Catalogue(catalogue.movie_ids, catalogue.titles, (("A",), ("B",), ("B",)), (None,) * 3)
     assert Suppression.of(found, apart, 10).genres.tolist() == [[1, 1], [1, 1], [0, 0]]
 
 
@@ -235,8 +259,8 @@ def test_quantiles_and_bars_of_few_people() -> None:
 
 
 def test_without_genres() -> None:
-    unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D)
-    found = Aggregates(**{**vars(FOUND), "genre_users": np.zeros((K, 0))})
+    unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D, (None,) * D)
+    found = Aggregates(**{**vars(FOUND), "label_users": np.zeros((K, 0))})
     shown = Suppression.of(found, unknown, 10)
-    assert shown.counts()["genre_cells_suppressed"] == 0
+    assert shown.counts()["genre_cells_suppressed"] == shown.counts()["year_cells_suppressed"] == 0
     assert len(shown.cluster_genres(profiles.cluster_genres(found, unknown))) == 0

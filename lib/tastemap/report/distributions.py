@@ -1,0 +1,146 @@
+"""Distributions by segment, each against everybody's, as small multiples on the same axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from bokeh.models import BasicTicker, FixedTicker, NumeralTickFormatter
+from bokeh.plotting import figure
+
+from tastemap.report import style
+from tastemap.report.content import Content
+from tastemap.report.style import Figure
+
+KINDS = {"ratings": "Ratings given", "activity": "Ratings per person", "years": "Year of release"}
+HEIGHT = 130
+OLDEST = 0.05
+"""Share of everybody's ratings, those of the oldest movies, that the years leave out."""
+
+
+def figures(content: Content, names: dict[int, str]) -> list[Figure]:
+    """For each of the `KINDS` that there are data for, a figure a segment that is drawn."""
+    result = []
+    drawing: dict[str, Callable[[pd.DataFrame, int], figure]] = {
+        "ratings": _ratings,
+        "activity": _activity,
+        "years": _years,
+    }
+    tables = {"ratings": ratings(content), "activity": activity(content), "years": years(content)}
+    for kind, title in KINDS.items():
+        for cluster in content.drawn:
+            if tables[kind].empty:
+                continue
+            plot = drawing[kind](tables[kind], cluster)
+            named = f"{title}: segment {cluster}, {names[cluster]}"
+            result.append(Figure(f"{kind}-{cluster}", named, plot, width=450))
+    return result
+
+
+def ratings(content: Content) -> pd.DataFrame:
+    """Share of each rating: columns cluster, at, share, everybody."""
+    rows = [
+        {"cluster": int(row["cluster"]), "at": bar["rating"], "n": bar["n_ratings"]}
+        for _, row in content.profiles.iterrows()
+        for bar in row["rating_histogram"]
+    ]
+    counted = pd.DataFrame(rows, columns=["cluster", "at", "n"])
+    return _against_everybody(counted, content.clusters, sorted(set(counted["at"])))
+
+
+def activity(content: Content) -> pd.DataFrame:
+    """Share of members by number of ratings: columns as of `ratings`, at being the lower end of a bar."""
+    bars = content.sample.activity.rename(columns={"low": "at", "n_users": "n"})
+    number = np.rint(2 * np.log2(bars["at"].to_numpy(np.float64))).astype(int)
+    places = 2.0 ** (np.arange(number.min(initial=99), number.max(initial=0) + 1) / 2)
+    return _against_everybody(bars.assign(at=2.0 ** (number / 2)), content.clusters, places.tolist())
+
+
+def years(content: Content) -> pd.DataFrame:
+    """Share of ratings by year of release: columns cluster, at, share, everybody; of movies with a year."""
+    counted = content.years.rename(columns={"year": "at", "n_ratings": "n"})
+    seen = counted["at"].tolist() or [0]
+    return _against_everybody(counted, content.clusters, range(min(seen), max(seen) + 1))
+
+
+def _against_everybody(
+    counted: pd.DataFrame, clusters: Sequence[int], places: Sequence[float]
+) -> pd.DataFrame:
+    """Counts n by cluster and place to shares of the cluster and of everybody, with zeros where none are."""
+    if counted.empty:
+        return pd.DataFrame(columns=["cluster", "at", "share", "everybody"])
+    table = counted.pivot_table(index="cluster", columns="at", values="n", aggfunc="sum", fill_value=0)
+    table = table.reindex(
+        index=pd.Index(clusters, name="cluster"), columns=pd.Index(places, name="at"), fill_value=0
+    )
+    shares = table.div(table.sum(axis=1).replace(0, 1), axis=0)
+    result = shares.melt(ignore_index=False, value_name="share").reset_index()
+    result["everybody"] = result["at"].map(table.sum() / table.to_numpy().sum())
+    return result.sort_values(["cluster", "at"], ignore_index=True)
+
+
+def _ratings(table: pd.DataFrame, cluster: int) -> figure:
+    of_cluster = table[table["cluster"] == cluster]
+    at, width = of_cluster["at"].to_numpy(), float(np.diff(np.unique(table["at"])).min(initial=1.0))
+    plot = _small(table, (float(at.min()) - width / 2, float(at.max()) + width / 2))
+    plot.vbar(x=at, top=of_cluster["share"], width=0.8 * width, color=style.ACCENT, fill_alpha=0.75)
+    _everybody(plot, at - width / 2, of_cluster["everybody"], at[-1] + width / 2)
+    plot.xaxis.ticker = FixedTicker(ticks=sorted({int(one) for one in at if float(one).is_integer()})[:8])
+    return plot
+
+
+def _activity(table: pd.DataFrame, cluster: int) -> figure:
+    of_cluster = table[table["cluster"] == cluster]
+    low = of_cluster["at"].to_numpy()
+    lowest, highest = float(table["at"].min()), float(table["at"].max() * np.sqrt(2))
+    plot = _small(table, (lowest, highest), x_axis_type="log")
+    plot.quad(
+        left=low,
+        right=low * np.sqrt(2) * 0.96,
+        bottom=0,
+        top=of_cluster["share"],
+        color=style.ACCENT,
+        fill_alpha=0.75,
+    )
+    _everybody(plot, low, of_cluster["everybody"], float(low[-1] * np.sqrt(2)))
+    ticks = [10**power for power in range(8) if lowest <= 10**power <= highest]
+    plot.xaxis.ticker = FixedTicker(ticks=ticks)
+    plot.xaxis.major_label_overrides = {tick: f"{tick:,}" for tick in ticks}
+    return plot
+
+
+def _years(table: pd.DataFrame, cluster: int) -> figure:
+    of_cluster = table[table["cluster"] == cluster].sort_values("at")
+    at = of_cluster["at"].to_numpy(np.float64)
+    # So that the few ratings of the oldest movies do not take up half of the figure.
+    everybody = of_cluster["everybody"].to_numpy()
+    first = float(at[np.searchsorted(np.cumsum(everybody), OLDEST)])
+    plot = _small(table, (first - 0.5, float(at.max()) + 0.5))
+    plot.vbar(x=at, top=of_cluster["share"], width=0.9, color=style.ACCENT, fill_alpha=0.75)
+    _everybody(plot, at - 0.5, of_cluster["everybody"], float(at[-1]) + 0.5)
+    step = 10 if at.max() - first <= 45 else 20
+    plot.xaxis.ticker = FixedTicker(ticks=list(range(int(first // step + 1) * step, int(at.max()) + 1, step)))
+    return plot
+
+
+def _small(table: pd.DataFrame, x_range: tuple[float, float], **settings: object) -> figure:
+    highest = float(table[["share", "everybody"]].to_numpy().max())
+    plot = style.blank(
+        HEIGHT,
+        x_range=x_range,
+        y_range=(0, highest * 1.05),
+        min_border_left=36,
+        min_border_right=10,
+        **settings,
+    )
+    plot.yaxis.formatter = NumeralTickFormatter(format="0%")
+    plot.yaxis.ticker = BasicTicker(desired_num_ticks=3)
+    plot.xgrid.visible = False
+    return plot
+
+
+def _everybody(plot: figure, starts: np.ndarray, shares: pd.Series, end: float) -> None:
+    """Everybody's shares as a line of steps."""
+    x = np.append(np.repeat(starts, 2)[1:], end)
+    plot.line(x, np.repeat(shares.to_numpy(), 2), color=style.INK, line_width=1.2, line_dash=[4, 2])

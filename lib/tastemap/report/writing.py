@@ -1,0 +1,83 @@
+"""The report in a run's output."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from tastemap.config import ReportConfig
+from tastemap.errors import UserError
+from tastemap.report import images
+from tastemap.report.content import Content, Sample
+from tastemap.runs import Run
+
+log = logging.getLogger(__name__)
+
+PAGE = "report.html"
+INSTALL = "pip install bokeh scikit-learn"
+
+
+def wanted(settings: ReportConfig) -> bool:
+    """Tell whether a report can be made here; say so where it can't.
+
+    Raises
+    ------
+    UserError
+        Pictures are asked for, and what makes them is missing.
+    """
+    missing = [name for name in ("bokeh", "sklearn") if importlib.util.find_spec(name) is None]
+    if settings.figures != "none":
+        if missing:
+            raise UserError(f"--figures is {settings.figures}, which needs Bokeh and scikit-learn: {INSTALL}")
+        images.check()
+    if missing:
+        log.info("no %s will be written: the driver lacks what draws it; %s", PAGE, INSTALL)
+    return not missing
+
+
+def write(
+    run: Run,
+    sample: Sample,
+    tables: Mapping[str, pd.DataFrame],
+    manifest: dict[str, Any],
+    settings: ReportConfig,
+) -> int:
+    """Write the page, and pictures where they are asked for, to the run; the page's size in bytes.
+
+    Parameters
+    ----------
+    run : Run
+        That has written `rejects`.
+    sample : Sample
+    tables : mapping
+        The tables `profiles`, `cluster_movies`, `cluster_genres`, `cluster_years` and `components`.
+    manifest : dict
+        What is known of the run so far.
+    settings : ReportConfig
+    """
+    # Only here, for Bokeh may be missing.
+    from tastemap.report import page
+
+    reasons = run.read("rejects").groupBy("reason").count().toPandas()  # a row a reason
+    content = Content(
+        manifest={"started": run.started.isoformat(timespec="seconds"), **manifest},
+        rejects=reasons.rename(columns={"count": "n"}).sort_values("n", ascending=False, ignore_index=True),
+        profiles=tables["profiles"],
+        movies=tables["cluster_movies"],
+        genres=tables["cluster_genres"],
+        years=tables["cluster_years"],
+        components=tables["components"],
+        sample=sample,
+        user_ids=settings.report_user_ids,
+    )
+    drawn = page.figures(content)
+    text = page.render(content, drawn)
+    run.write_text(PAGE, text)
+    if settings.figures == "png":
+        for name, picture in images.pictures(drawn):
+            run.write_bytes(f"figures/{name}.png", picture)
+    return len(text.encode())
