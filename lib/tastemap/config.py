@@ -13,6 +13,7 @@ from tastemap.options import declared, option, read_section, unknown
 
 FORMATS = ("auto", "movielens", "netflix", "parquet", "csv")
 WEIGHTINGS = ("residual", "centered", "stars", "rated")
+ALGORITHMS = ("kmeans", "bisecting", "mixture", "cosine")
 PCA_SOLVERS = ("auto", "krylov", "spark")
 
 
@@ -74,8 +75,14 @@ class DecompositionConfig:
 class ClusteringConfig:
     """Clusters of users."""
 
+    algorithm: str = option(
+        "kmeans",
+        "kmeans: nearest centre; bisecting: by splits, more alike in size; mixture: Gaussians of one "
+        "covariance; cosine: by direction alone",
+        choices=ALGORITHMS,
+    )
     n_clusters: int = option(8, "clusters to find", minimum=2)
-    max_iterations: int = option(40, "iterations of KMeans at most", minimum=1)
+    max_iterations: int = option(40, "iterations of the algorithm at most", minimum=1)
     restarts: int = option(4, "starts of KMeans; the one of the lowest cost counts", minimum=1)
 
 

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, weighting
 from tastemap.blocks import STORAGE, BlockMatrix
-from tastemap.clustering import kmeans
-from tastemap.clustering.kmeans import Clustering
+from tastemap.clustering import algorithms
+from tastemap.clustering.estimation import Clustering
 from tastemap.config import Config
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
@@ -95,15 +95,11 @@ def cluster_users(
                 stage.rows = decomposition.passes
             projection = Projection.of(weights, decomposition)
             with stages("cluster", "clusters") as stage:
-                clustering = kmeans.fit(
-                    segmentation.scores(matrix, projection, counts["users"]),
-                    config.clustering.n_clusters,
-                    max_iterations=config.clustering.max_iterations,
-                    restarts=config.clustering.restarts,
-                    seed=config.run.seed,
-                )
+                scores = segmentation.scores(matrix, projection, counts["users"])
+                settings = config.clustering
+                clustering = algorithms.fit(scores, settings.n_clusters, settings, config.run.seed)
                 stage.rows = len(clustering.sizes)
-            segments = Segmentation(projection, clustering.centres)
+            segments = Segmentation(projection, clustering.model)
             with stages("assign", "users") as stage:
                 run.write("assignments", segmentation.assignments(matrix, segments))
                 stage.rows = counts["users"]
@@ -126,7 +122,7 @@ def cluster_users(
             }
             for name, (rows, schema) in small.items():
                 run.write_small(name, rows, schema)
-            run.write_model("model", segmentation.pipeline_model(weights, decomposition, clustering.centres))
+            run.write_model("model", segmentation.pipeline_model(weights, decomposition, clustering.model))
             stage.rows = len(small)
         manifest = {
             "inputs": rating_log.describe(),
@@ -261,7 +257,7 @@ def metrics(
         "pca_residual_share": decomposition.error,
         "pca_converged": decomposition.converged,
         "variance_ratio": float(decomposition.variance_ratio.sum()),
-        "kmeans_cost": clustering.cost,
-        "kmeans_iterations": clustering.iterations,
+        "clustering_cost": clustering.cost,
+        "clustering_iterations": clustering.iterations,
         "cluster_sizes": clustering.sizes.tolist(),
     }

@@ -49,7 +49,7 @@ def rating_bars(scale: tuple[float, float]) -> Array:
 
 def aggregate(matrix: BlockMatrix, segmentation: Segmentation, bars: Array) -> Aggregates:
     """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
-    k, d = len(segmentation.centres.centres), matrix.n_columns
+    k, d = segmentation.model.n_clusters, matrix.n_columns
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
@@ -66,7 +66,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, bars: Array) -> li
     """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
-    n, k = len(found.clusters), len(segmentation.centres.centres)
+    n, k = len(found.clusters), segmentation.model.n_clusters
     members = sparse.csr_matrix((np.ones(n), (found.clusters, np.arange(n))), shape=(k, n))
     ones = ratings.copy()
     ones.data = np.ones(ratings.nnz)

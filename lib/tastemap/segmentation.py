@@ -14,7 +14,7 @@ from scipy import sparse
 
 from tastemap import schemas
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.clustering.centres import Assignment, Centres, CentresModel
+from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.decomposition.pca import PCAModel
 from tastemap.decomposition.principal import Decomposition
@@ -49,11 +49,11 @@ class Segmentation:
     """Ratings to clusters."""
 
     projection: Projection
-    centres: Centres
+    model: Clusters
 
     def assign(self, ratings: sparse.csr_matrix) -> Assignment:
         """Clusters of users with ratings of shape (n, d)."""
-        return self.centres.assign(self.projection.scores(ratings))
+        return self.model.assign(self.projection.scores(ratings))
 
 
 def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMatrix:
@@ -80,8 +80,8 @@ def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
     return matrix.map_blocks(assign, schemas.ASSIGNMENTS)
 
 
-def pipeline_model(weighting: Weighting, decomposition: Decomposition, centres: Centres) -> PipelineModel:
+def pipeline_model(weighting: Weighting, decomposition: Decomposition, clusters: Clusters) -> PipelineModel:
     """The chain as a `PipelineModel`: `features` (ratings) to `cluster`, `distance` and `membership`."""
     pca = PCAModel(decomposition)
     pca._set(inputCol="weights", outputCol="scores")
-    return PipelineModel([WeightingModel(weighting), pca, CentresModel(centres)])
+    return PipelineModel([WeightingModel(weighting), pca, clusters.stage()])

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 
 from tastemap.clustering.centres import Centres
-from tastemap.clustering.kmeans import by_size
+from tastemap.clustering.estimation import by_size
 
 
 def test_assignment_against_all_distances() -> None:
