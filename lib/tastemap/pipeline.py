@@ -102,6 +102,8 @@ def cluster_users(
             segments = Segmentation(projection, clustering.model)
             with stages("assign", "users") as stage:
                 run.write("assignments", segmentation.assignments(matrix, segments))
+                if config.clustering.memberships:
+                    run.write("memberships", segmentation.memberships(matrix, segments))
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
                 titles = catalogue.describe(kept.movies.ids, rating_log.movies)

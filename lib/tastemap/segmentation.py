@@ -22,6 +22,9 @@ from tastemap.weighting import Weighting, WeightingModel
 
 Array = npt.NDArray[np.float64]
 
+FLOOR = 0.01
+"""Memberships below are left out of their table: of eight clusters one to five remain a user."""
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -78,6 +81,20 @@ def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
             yield pa.record_batch([pa.array(column) for column in columns], names=schemas.ASSIGNMENTS.names)
 
     return matrix.map_blocks(assign, schemas.ASSIGNMENTS)
+
+
+def memberships(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
+    """The `memberships` table: of each user the cluster and all others of at least `FLOOR`."""
+
+    def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        for block in blocks:
+            found = segmentation.assign(block.matrix)
+            users, clusters = found.likely(FLOOR)
+            probabilities = found.probabilities[users, clusters].astype(np.float32)
+            columns = (block.ids[users], clusters.astype(np.int32), probabilities)
+            yield pa.record_batch([pa.array(column) for column in columns], names=schemas.MEMBERSHIPS.names)
+
+    return matrix.map_blocks(assign, schemas.MEMBERSHIPS)
 
 
 def pipeline_model(weighting: Weighting, decomposition: Decomposition, clusters: Clusters) -> PipelineModel:

@@ -37,6 +37,16 @@ class Assignment:
         chosen: Array = np.take_along_axis(self.probabilities, self.clusters[:, None], axis=1)[:, 0]
         return chosen
 
+    def likely(self, floor: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows and clusters of all probabilities of at least `floor`, and of those that were assigned.
+
+        Of very many clusters none may reach the floor.
+        """
+        shown = self.probabilities >= floor
+        shown[np.arange(len(shown)), self.clusters] = True
+        rows, clusters = np.nonzero(shown)
+        return rows, clusters
+
 
 class Clusters(Protocol):
     """Clusters that were fitted: what rows are assigned to."""
