@@ -84,6 +84,9 @@ class ClusteringConfig:
     n_clusters: int = option(8, "clusters to find", minimum=2)
     max_iterations: int = option(40, "iterations of the algorithm at most", minimum=1)
     restarts: int = option(4, "starts of KMeans; the one of the lowest cost counts", minimum=1)
+    warm_start: str | None = option(
+        None, "earlier run whose clusters are continued under their numbers: its output directory"
+    )
     memberships: bool = option(False, "write the table memberships: every cluster a user may belong to")
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, weighting
+from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, warm_start, weighting
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.clustering import algorithms
 from tastemap.clustering.estimation import Clustering
@@ -25,6 +25,7 @@ from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
+from tastemap.warm_start import Continuation
 from tastemap.weighting import Weighting, WeightingModel
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ def cluster_users(
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
+        directory = config.clustering.warm_start
+        earlier = None if directory is None else warm_start.load(spark, directory, config)
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             matrix, counts = kept.matrix, kept.counts
             with stages("write user vectors", "users") as stage:
@@ -96,8 +99,13 @@ def cluster_users(
             projection = Projection.of(weights, decomposition)
             with stages("cluster", "clusters") as stage:
                 scores = segmentation.scores(matrix, projection, counts["users"])
-                settings = config.clustering
-                clustering = algorithms.fit(scores, settings.n_clusters, settings, config.run.seed)
+                settings, seed, continuation = config.clustering, config.run.seed, None
+                if earlier is None:
+                    clustering = algorithms.fit(scores, settings.n_clusters, settings, seed)
+                else:
+                    clustering, continuation = warm_start.fit(
+                        earlier, matrix, kept.movies.ids, projection, scores, config
+                    )
                 stage.rows = len(clustering.sizes)
             segments = Segmentation(projection, clustering.model)
             with stages("assign", "users") as stage:
@@ -131,7 +139,7 @@ def cluster_users(
             "counts": counts,
             "stages": stages.record(),
             "config": config.as_dict(),
-            "metrics": metrics(decomposition, passes, clustering),
+            "metrics": metrics(decomposition, passes, clustering, continuation),
         }
         run.finish(manifest)
     return Result(run.output, manifest, table, movie_table)
@@ -250,7 +258,10 @@ def activity(assignments: DataFrame) -> pd.DataFrame:
 
 
 def metrics(
-    decomposition: Decomposition, passes: Sequence[Progress], clustering: Clustering
+    decomposition: Decomposition,
+    passes: Sequence[Progress],
+    clustering: Clustering,
+    continuation: Continuation | None,
 ) -> dict[str, Any]:
     """Figures of merit for the record."""
     return {
@@ -262,4 +273,5 @@ def metrics(
         "clustering_cost": clustering.cost,
         "clustering_iterations": clustering.iterations,
         "cluster_sizes": clustering.sizes.tolist(),
+        "warm_start": None if continuation is None else continuation.record(),
     }

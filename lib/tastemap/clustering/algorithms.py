@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
+
 from tastemap.clustering import bisecting, cosine, estimation, kmeans, mixture
-from tastemap.clustering.estimation import Clustering, Estimate, Fitted
+from tastemap.clustering.estimation import TOLERANCE, Clustering, Estimate, Fitted, converge
+from tastemap.clustering.lloyd import plus_plus
 from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import ClusteringConfig
+
+Array = npt.NDArray[np.float64]
 
 _STARTS: dict[str, Callable[..., Sequence[Fitted[Estimate]]]] = {
     "kmeans": kmeans.starts,
     "bisecting": bisecting.starts,
     "mixture": mixture.starts,
     "cosine": cosine.starts,
+}
+_BEGIN: dict[str, Callable[[Array, Array], Estimate]] = {
+    "kmeans": kmeans.begin,
+    "bisecting": kmeans.begin,
+    "mixture": mixture.begin,
+    "cosine": cosine.begin,
 }
 
 
@@ -46,3 +58,20 @@ def fit_many(
     )
     moves = bisecting.MOVES if config.algorithm == "bisecting" else config.max_iterations
     return estimation.fit_many(scores, shapes, starts, moves, seed)
+
+
+def fit_from(
+    scores: ScoreMatrix, centres: Array, n_clusters: int, config: ClusteringConfig, seed: int
+) -> Clustering:
+    """Cluster scores from given centres of shape (k, m) on, with further ones far from them.
+
+    `bisecting` goes on as `kmeans` does: what has been split stays split.
+    """
+
+    def starts(sample: Array, k: int) -> Sequence[Fitted[Estimate]]:
+        whole = plus_plus(sample, k, np.random.default_rng(seed), given=centres)
+        begun = _BEGIN[config.algorithm](sample, whole)
+        return [converge(sample, begun, config.max_iterations, TOLERANCE)]
+
+    (found,) = estimation.fit_many(scores, [(None, n_clusters)], starts, config.max_iterations, seed)
+    return found
