@@ -15,6 +15,7 @@ from tastemap.options import declared, option, read_section, unknown
 FORMATS = ("auto", "movielens", "netflix", "parquet", "csv")
 WEIGHTINGS = ("residual", "centered", "stars", "rated")
 FEATURES = ("movies", "genres")
+ALGORITHMS = ("kmeans", "bisecting", "mixture", "cosine")
 PCA_SOLVERS = ("auto", "krylov", "spark")
 AUTO = (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 """Numbers of clusters to choose from; for a person to tell them apart they should not be many."""
@@ -85,6 +86,12 @@ class DecompositionConfig:
 class ClusteringConfig:
     """Clusters of users."""
 
+    algorithm: str = option(
+        "kmeans",
+        "kmeans: nearest centre; bisecting: by splits, more alike in size; mixture: Gaussians of one "
+        "covariance; cosine: by direction alone",
+        choices=ALGORITHMS,
+    )
     n_clusters: tuple[int, ...] = option(
         (8,),
         "clusters to find; of several numbers (4:40:4, or auto) the one that held-out ratings and "
@@ -92,8 +99,12 @@ class ClusteringConfig:
         minimum=2,
         words={"auto": AUTO},
     )
-    max_iterations: int = option(40, "iterations of KMeans at most", minimum=1)
+    max_iterations: int = option(40, "iterations of the algorithm at most", minimum=1)
     restarts: int = option(4, "starts of KMeans; the one of the lowest cost counts", minimum=1)
+    warm_start: str | None = option(
+        None, "earlier run whose clusters are continued under their numbers: its output directory"
+    )
+    memberships: bool = option(False, "write the table memberships: every cluster a user may belong to")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tastemap.columns import append_columns
 from tastemap.config import WeightingConfig
 from tastemap.errors import UserError
 from tastemap.persistence import ArraysReader, ArraysWriter
-from tastemap.weighting import Weighting
+from tastemap.weighting import Weighting, WeightingModel
 
 Array = npt.NDArray[np.float64]
 
@@ -262,3 +262,12 @@ class GenreFeaturesModel(Model, HasInputCol, HasOutputCol, MLReadable["GenreFeat
             )
 
         return ArraysReader(build)
+
+
+def of_stage(stage: Model) -> Features:
+    """What a stage of a saved pipeline applies: the inverse of `Features.stage`."""
+    if isinstance(stage, WeightingModel):
+        return stage.weighting
+    if isinstance(stage, GenreFeaturesModel):
+        return stage.features
+    raise TypeError(f"a {type(stage).__name__} makes no features of ratings")

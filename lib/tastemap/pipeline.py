@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,11 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation
+from tastemap import catalogue, cleaning, pivot, profiles, schemas, segmentation, warm_start
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.catalogue import Catalogue
-from tastemap.clustering import kmeans
-from tastemap.clustering.kmeans import Clustering
+from tastemap.clustering import algorithms
+from tastemap.clustering.estimation import Clustering
 from tastemap.config import Config
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
@@ -35,6 +35,7 @@ from tastemap.segmentation import Projection, Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
 from tastemap.suppression import Suppression
+from tastemap.warm_start import Continuation
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ def cluster_users(
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
+        directory = config.clustering.warm_start
+        earlier = None if directory is None else warm_start.load(spark, directory, config)
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             matrix, counts = kept.matrix, kept.counts
             with stages("write user vectors", "users") as stage:
@@ -119,21 +122,27 @@ def cluster_users(
                 stage.rows = decomposition.passes
             projection = Projection.of(features, decomposition)
             with stages("cluster", "clusters") as stage:
-                clustering = kmeans.fit(
-                    segmentation.scores(matrix, projection, counts["users"]),
-                    choice.n_clusters,
-                    max_iterations=config.clustering.max_iterations,
-                    restarts=config.clustering.restarts,
-                    seed=config.run.seed,
-                )
+                scores = segmentation.scores(matrix, projection, counts["users"])
+                settings, seed, continuation = config.clustering, config.run.seed, None
+                if earlier is None:
+                    clustering = algorithms.fit(scores, choice.n_clusters, settings, seed)
+                else:
+                    clustering, continuation = warm_start.fit(
+                        earlier, matrix, kept.movies.ids, projection, scores, choice.n_clusters, config
+                    )
                 stage.rows = len(clustering.sizes)
-            centres = replace(clustering.centres, temperature=choice.temperature)
-            segments = Segmentation(projection, centres)
+            clusters = clustering.model
+            if choice.temperature is not None:
+                clusters = clusters.tempered(choice.temperature)
+            segments = Segmentation(projection, clusters)
             with stages("assign", "users") as stage:
                 assign = partial(segmentation.assignments, segmentation=segments)
                 run.write("assignments", user_table(assign, matrix, pseudonyms))
                 if pseudonyms is not None:
                     check_distinct(run.read("assignments"), counts["users"])
+                if config.clustering.memberships:
+                    belong = partial(segmentation.memberships, segmentation=segments)
+                    run.write("memberships", user_table(belong, matrix, pseudonyms))
                 stage.rows = counts["users"]
             with stages("profile", "cells") as stage:
                 bars = profiles.rating_bars(rating_log.scale)
@@ -177,14 +186,14 @@ def cluster_users(
             }
             for name, (rows, schema) in small.items():
                 run.write_small(name, rows, schema)
-            run.write_model("model", segmentation.pipeline_model(features, decomposition, centres))
+            run.write_model("model", segmentation.pipeline_model(features, decomposition, clusters))
             stage.rows = len(small)
         manifest = {
             "inputs": rating_log.describe(),
             "counts": counts,
             "stages": stages.record(),
             "config": config.as_dict(),
-            "metrics": metrics(decomposition, passes, clustering, choice),
+            "metrics": metrics(decomposition, passes, clustering, choice, continuation),
         }
         if report:
             with stages("report", "bytes") as stage:
@@ -347,7 +356,11 @@ def activity(assignments: DataFrame) -> pd.DataFrame:
 
 
 def metrics(
-    decomposition: Decomposition, passes: Sequence[Progress], clustering: Clustering, choice: Choice
+    decomposition: Decomposition,
+    passes: Sequence[Progress],
+    clustering: Clustering,
+    choice: Choice,
+    continuation: Continuation | None,
 ) -> dict[str, Any]:
     """Figures of merit for the record."""
     return {
@@ -356,9 +369,10 @@ def metrics(
         "pca_residual_share": decomposition.error,
         "pca_converged": decomposition.converged,
         "variance_ratio": float(decomposition.variance_ratio.sum()),
-        "kmeans_cost": clustering.cost,
-        "kmeans_iterations": clustering.iterations,
+        "clustering_cost": clustering.cost,
+        "clustering_iterations": clustering.iterations,
         "cluster_sizes": clustering.sizes.tolist(),
         "temperature": choice.temperature,
         "choice": choice.reason,
+        "warm_start": None if continuation is None else continuation.record(),
     }

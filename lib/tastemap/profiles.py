@@ -62,7 +62,7 @@ def aggregate(
 
     `labels` are those of the movies, of shape (d, l): `Labels.of_movies`.
     """
-    k, d = len(segmentation.centres.centres), matrix.n_columns
+    k, d = segmentation.model.n_clusters, matrix.n_columns
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
@@ -81,7 +81,7 @@ def aggregate_block(
     """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
-    n, k = len(found.clusters), len(segmentation.centres.centres)
+    n, k = len(found.clusters), segmentation.model.n_clusters
     members = sparse.csr_matrix((np.ones(n), (found.clusters, np.arange(n))), shape=(k, n))
     ones = ratings.copy()
     ones.data = np.ones(ratings.nnz)

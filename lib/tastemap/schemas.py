@@ -83,6 +83,9 @@ ASSIGNMENTS = _table(
 )
 """One row a user: the nearest cluster, the distance to its centre, and how sure that is (0 to 1)."""
 
+MEMBERSHIPS = _table(("user_id", _LONG), ("cluster", _INT), ("probability", _FLOAT))
+"""One row a user and cluster that the user may belong to, probabilities below 0.01 left out."""
+
 ACTIVITY = _table(*((name, _INT, True) for name in ("min", "q25", "median", "q75", "max")))
 """Quantiles of the number of ratings of a user; nulls are suppressed."""
 _HISTOGRAM = ArrayType(_table(("rating", _DOUBLE), ("n_ratings", _LONG, True)), False)

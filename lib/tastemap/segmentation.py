@@ -14,13 +14,16 @@ from scipy import sparse
 
 from tastemap import schemas
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.clustering.centres import Assignment, Centres, CentresModel
+from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.decomposition.pca import PCAModel
 from tastemap.decomposition.principal import Decomposition
 from tastemap.features import Features
 
 Array = npt.NDArray[np.float64]
+
+FLOOR = 0.01
+"""Memberships below are left out of their table: of eight clusters one to five remain a user."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,11 @@ class Segmentation:
     """Ratings to clusters."""
 
     projection: Projection
-    centres: Centres
+    model: Clusters
 
     def assign(self, ratings: sparse.csr_matrix) -> Assignment:
         """Clusters of users with ratings of shape (n, d)."""
-        return self.centres.assign(self.projection.scores(ratings))
+        return self.model.assign(self.projection.scores(ratings))
 
 
 def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMatrix:
@@ -80,8 +83,22 @@ def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
     return matrix.map_blocks(assign, schemas.ASSIGNMENTS)
 
 
-def pipeline_model(features: Features, decomposition: Decomposition, centres: Centres) -> PipelineModel:
+def memberships(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
+    """The `memberships` table: of each user the cluster and all others of at least `FLOOR`."""
+
+    def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        for block in blocks:
+            found = segmentation.assign(block.matrix)
+            users, clusters = found.likely(FLOOR)
+            probabilities = found.probabilities[users, clusters].astype(np.float32)
+            columns = (block.ids[users], clusters.astype(np.int32), probabilities)
+            yield pa.record_batch([pa.array(column) for column in columns], names=schemas.MEMBERSHIPS.names)
+
+    return matrix.map_blocks(assign, schemas.MEMBERSHIPS)
+
+
+def pipeline_model(features: Features, decomposition: Decomposition, clusters: Clusters) -> PipelineModel:
     """The chain as a `PipelineModel`: `features` (ratings) to `cluster`, `distance` and `membership`."""
     pca = PCAModel(decomposition)
     pca._set(inputCol="weights", outputCol="scores")
-    return PipelineModel([features.stage(), pca, CentresModel(centres)])
+    return PipelineModel([features.stage(), pca, clusters.stage()])

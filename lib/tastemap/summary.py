@@ -21,6 +21,7 @@ def text(result: Result) -> str:
     counts = {name: f"{n:,}" for name, n in result.manifest["counts"].items()}
     stages = [f"{stage['name']} {stage['seconds']:.1f}\u00a0s" for stage in result.manifest["stages"]]
     times = textwrap.wrap("time: " + ", ".join(stages), WIDTH, subsequent_indent="      ")
+    continued = result.manifest["metrics"].get("warm_start")
     shown = [
         f"{counts['ratings_in']} records read: {counts['rejects']} rejected, "
         f"{counts['duplicates']} duplicates, {counts['ratings_dropped']} dropped as too rare",
@@ -29,6 +30,7 @@ def text(result: Result) -> str:
         *choice_lines(result.choice),
         *cluster_lines(result.profiles, result.cluster_movies),
         "",
+        *([] if continued is None else [continuation_line(continued)]),
         *(line.replace("\u00a0", " ") for line in times),
         f"results: {result.output.removeprefix('file:')}",
     ]
@@ -59,6 +61,20 @@ def suppressed_lines(counts: Mapping[str, int]) -> list[str]:
     ]
     told = ", ".join(f"{n:,} {what}" for n, what in hidden if n)
     return [f"suppressed, to tell of no few people: {told}", ""] if told else [""]
+
+
+def continuation_line(continued: Mapping[str, Any]) -> str:
+    """What became of the clusters of an earlier run, as `warm_start` records it."""
+    new = [str(one["cluster"]) for one in continued["clusters"] if one["earlier"] is None]
+    parts = [
+        f"{continued['moved_users']:,} of {continued['users']:,} users ({continued['moved_share']:.1%}) "
+        "changed their cluster"
+    ]
+    if new:
+        parts.append(f"new: {', '.join(new)}")
+    if continued["gone"]:
+        parts.append(f"gone: {', '.join(map(str, continued['gone']))}")
+    return textwrap.shorten("warm start: " + "; ".join(parts), WIDTH, placeholder=" …")
 
 
 def cluster_lines(profiles: pd.DataFrame, cluster_movies: pd.DataFrame) -> list[str]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from tastemap import catalogue, cleaning, pivot, profiles, segmentation, weighting
 from tastemap.blocks import STORAGE
-from tastemap.clustering import kmeans
+from tastemap.clustering import algorithms
 from tastemap.config import Config
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.principal import decompose
@@ -81,9 +82,9 @@ def main() -> int:
         projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, users)
         stage("project", lambda: scores.frame.write.format("noop").mode("overwrite").save())
-        settings = {"max_iterations": 20, "restarts": args.restarts, "seed": 7}
-        clustering = stage("project and KMeans", lambda: kmeans.fit(scores, args.clusters, **settings))
-        segments = Segmentation(projection, clustering.centres)
+        settings = replace(config.clustering, max_iterations=20, restarts=args.restarts)
+        found = stage("project and KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
+        segments = Segmentation(projection, found.model)
         table = segmentation.assignments(matrix, segments)
         stage("write assignments", lambda: table.write.parquet(f"{folder}/assignments"))
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies

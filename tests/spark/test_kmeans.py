@@ -18,11 +18,11 @@ from sklearn.metrics import adjusted_rand_score
 import make_ratings
 from logs import rating_log
 from tastemap import cleaning, pivot, schemas, segmentation, weighting
-from tastemap.clustering import kmeans
+from tastemap.clustering import algorithms, bisecting, cosine, estimation, mixture
 from tastemap.clustering.centres import Centres, CentresModel
-from tastemap.clustering.kmeans import Clustering
+from tastemap.clustering.estimation import Clustering
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
-from tastemap.config import from_options
+from tastemap.config import ClusteringConfig, from_options
 from tastemap.decomposition.principal import decompose
 from tastemap.features import loading
 from tastemap.segmentation import Projection, Segmentation
@@ -33,7 +33,7 @@ Array = npt.NDArray[np.float64]
 @pytest.fixture(params=[1 << 15, 100], ids=["whole", "sampled"])
 def sample_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Whether all rows fit into the sample that starts are made on, or passes over the others follow."""
-    monkeypatch.setattr(kmeans, "SAMPLE", request.param)
+    monkeypatch.setattr(estimation, "SAMPLE", request.param)
     return int(request.param)
 
 
@@ -47,20 +47,44 @@ def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> ScoreMatri
 
 
 def fit(scores: ScoreMatrix, k: int, seed: int = 7, restarts: int = 1) -> Clustering:
-    return kmeans.fit(scores, k, max_iterations=40, restarts=restarts, seed=seed)
+    return algorithms.fit(scores, k, ClusteringConfig(restarts=restarts), seed)
+
+
+RELATIVES = {"bisecting": bisecting, "mixture": mixture, "cosine": cosine}
+
+
+@pytest.mark.parametrize("algorithm", RELATIVES)
+def test_relatives_over_all_rows_as_on_the_driver(
+    spark: SparkSession, sample_size: int, algorithm: str
+) -> None:
+    """From a sample of 100 rows on, passes over all 600 end where the driver ends that sees all of them."""
+    rows = blobs((250, 150, 120, 80), distance=4)
+    config = ClusteringConfig(algorithm=algorithm)
+    found, narrow = algorithms.fit_many(frame(spark, rows), [(None, 4), (3, 2)], config, 7)
+    expected = min(
+        RELATIVES[algorithm].starts(rows, 4, max_iterations=40, restarts=4, seed=7),
+        key=lambda one: one.loss,
+    ).clustering()
+    assert (found.model.n_clusters, found.model.n_components) == (4, 5)
+    assert (narrow.model.n_clusters, narrow.model.n_components) == (2, 3)
+    assert found.cost == pytest.approx(expected.cost, rel=1e-4)
+    labels = found.model.assign(rows).clusters
+    assert adjusted_rand_score(labels, expected.model.assign(rows).clusters) > 0.99
+    assert found.sizes.tolist() == np.bincount(labels).tolist() == sorted(found.sizes, reverse=True)
+    assert not spark.sparkContext._jsc.getPersistentRDDs().size()
 
 
 @pytest.mark.smoke
 def test_many_shapes_at_once_as_one_by_one(spark: SparkSession, sample_size: int) -> None:
     rows = like_real_scores(600, 6)
     shapes = [(2, 3), (None, 5), (4, 5)]
-    settings = {"max_iterations": 40, "restarts": 2, "seed": 7}
-    found = kmeans.fit_many(frame(spark, rows), shapes, **settings)
+    config = ClusteringConfig(restarts=2)
+    found = algorithms.fit_many(frame(spark, rows), shapes, config, 7)
     for (m, k), together in zip(shapes, found, strict=True):
-        alone = kmeans.fit(frame(spark, rows[:, :m]), k, **settings)
-        np.testing.assert_allclose(together.centres.centres, alone.centres.centres, atol=1e-9)
+        alone = algorithms.fit(frame(spark, rows[:, :m]), k, config, 7)
+        np.testing.assert_allclose(together.model.centres, alone.model.centres, atol=1e-9)
         assert together.cost == pytest.approx(alone.cost) and together.sizes.tolist() == alone.sizes.tolist()
-        assert together.centres.centres.shape == (k, m or 6)
+        assert together.model.centres.shape == (k, m or 6)
 
 
 def rounded(rows: Array) -> Array:
@@ -87,7 +111,7 @@ def test_separated_blobs_as_scikit_learn_finds_them(spark: SparkSession, sample_
     expected = KMeans(6, n_init=10, random_state=0).fit(rows)
     assert found.cost == pytest.approx(expected.inertia_, rel=1e-6)
     assert found.sizes.tolist() == [400, 300, 200, 150, 100, 50]
-    distances = cdist(found.centres.centres, expected.cluster_centers_)
+    distances = cdist(found.model.centres, expected.cluster_centers_)
     np.testing.assert_allclose(distances.min(axis=1), 0, atol=1e-6)
 
 
@@ -102,13 +126,13 @@ def test_overlapping_scores_as_well_as_scikit_learn(spark: SparkSession, sample_
 def test_what_is_reported_is_true(spark: SparkSession, sample_size: int) -> None:
     rows = like_real_scores(800, 6)
     found = fit(frame(spark, rows), 5)
-    distances = cdist(rows, found.centres.centres)
+    distances = cdist(rows, found.model.centres)
     assert found.cost == pytest.approx((distances.min(axis=1) ** 2).sum(), rel=1e-9)
-    assert found.centres.spread == pytest.approx((distances.min(axis=1) ** 2).mean(), rel=1e-9)
+    assert found.model.spread == pytest.approx((distances.min(axis=1) ** 2).mean(), rel=1e-9)
     assert found.sizes.tolist() == np.bincount(distances.argmin(axis=1), minlength=5).tolist()
     assert found.sizes.tolist() == sorted(found.sizes, reverse=True)
     assert 1 <= found.iterations <= 40
-    assert found.centres.assign(rows).clusters.tolist() == distances.argmin(axis=1).tolist()
+    assert found.model.assign(rows).clusters.tolist() == distances.argmin(axis=1).tolist()
 
 
 def test_numbers_of_clusters_do_not_depend_on_the_seed(spark: SparkSession, sample_size: int) -> None:
@@ -116,37 +140,39 @@ def test_numbers_of_clusters_do_not_depend_on_the_seed(spark: SparkSession, samp
     scores = frame(spark, rows)
     first, *others = [fit(scores, 4, seed) for seed in (1, 2, 3)]
     assert first.sizes.tolist() == [100, 60, 60, 60]
-    assert first.centres.centres[1:, 0].tolist() == sorted(first.centres.centres[1:, 0])
+    assert first.model.centres[1:, 0].tolist() == sorted(first.model.centres[1:, 0])
     for other in others:
-        np.testing.assert_allclose(other.centres.centres, first.centres.centres, atol=1e-9)
+        np.testing.assert_allclose(other.model.centres, first.model.centres, atol=1e-9)
 
 
 @pytest.mark.smoke
 def test_the_same_seed_gives_the_same_clusters(spark: SparkSession, sample_size: int) -> None:
     scores = frame(spark, like_real_scores(500, 4))
     first, second = fit(scores, 6, 5), fit(scores, 6, 5)
-    np.testing.assert_array_equal(first.centres.centres, second.centres.centres)
+    np.testing.assert_array_equal(first.model.centres, second.model.centres)
 
 
 def test_fewer_different_rows_than_clusters(spark: SparkSession, sample_size: int) -> None:
     rows = np.repeat([[0.0, 1.0], [2.0, 3.0], [5.0, 5.0]], [5, 7, 3], axis=0)
     found = fit(frame(spark, rows), 6)
     assert found.sizes.tolist() == [7, 5, 3]
-    np.testing.assert_allclose(found.centres.centres, [[2, 3], [0, 1], [5, 5]])
+    np.testing.assert_allclose(found.model.centres, [[2, 3], [0, 1], [5, 5]])
     assert found.cost == pytest.approx(0, abs=1e-12)
-    np.testing.assert_allclose(found.centres.assign(rows).memberships, 1, atol=1e-9)
+    np.testing.assert_allclose(found.model.assign(rows).memberships, 1, atol=1e-9)
 
 
-def test_centres_as_a_stage_of_a_pipeline(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spherical", [False, True])
+def test_centres_as_a_stage_of_a_pipeline(spark: SparkSession, tmp_path: Path, spherical: bool) -> None:
     rng = np.random.default_rng(0)
     rows, middles = rng.normal(size=(40, 3)), rng.normal(size=(4, 3))
-    centres = Centres(middles, 0.7, temperature=2.5)
+    centres = Centres(middles, 0.7, temperature=2.5, spherical=spherical)
     expected = centres.assign(rows)
     data = [(i, Vectors.dense(row)) for i, row in enumerate(rows)]
     dataset = spark.createDataFrame(data, ["id", "scores"]).repartition(3)
     CentresModel(centres).write().save(str(tmp_path / "model"))
     for model in (CentresModel(centres), CentresModel.load(str(tmp_path / "model"))):
-        assert (model.centres.spread, model.centres.temperature) == (0.7, 2.5)
+        found = model.clusters
+        assert (found.spread, found.temperature, found.spherical) == (0.7, 2.5, spherical)
         out = model.transform(dataset).orderBy("id").toPandas()
         assert list(out.columns) == ["id", "scores", "cluster", "distance", "membership"]
         np.testing.assert_array_equal(out["cluster"], expected.clusters)
@@ -167,11 +193,11 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
         projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, pivot.size(matrix)[0])
         clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
-        segments = Segmentation(projection, clustering.centres)
+        segments = Segmentation(projection, clustering.model)
         assignments = segmentation.assignments(matrix, segments)
         assert assignments.schema == schemas.ASSIGNMENTS
         table = assignments.toPandas().set_index("user_id").sort_index()
-        model = segmentation.pipeline_model(features, found, clustering.centres)
+        model = segmentation.pipeline_model(features, found, clustering.model)
         model.write().save(str(folder / "model"))
         again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix))
         scored = again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")

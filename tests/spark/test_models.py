@@ -19,9 +19,11 @@ from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import types as T
 from scipy import sparse
+from scipy.stats import multivariate_normal
 
 from frames import array_of, vector_frame
 from tastemap.clustering.centres import Centres, CentresModel
+from tastemap.clustering.mixture import Mixture, MixtureModel
 from tastemap.decomposition import PCA, PCAModel
 from tastemap.decomposition.principal import Decomposition
 from tastemap.weighting import Weighting, WeightingModel
@@ -49,6 +51,7 @@ DECOMPOSITION = Decomposition(
     converged=True,
 )
 CENTRES = Centres(np.array([[0.0, 1, 2, 1 / 3], [5, 0, 0, 0], [2, 2, 2, 2]]), spread=17.0)
+MIXTURE = Mixture(np.array([0.5, 0.3, 0.2]), CENTRES.centres, np.diag([3.0, 2, 1, 1 / 3]) + 1 / 7)
 
 
 def weights(rows: Array) -> dict[str, Array]:
@@ -70,6 +73,19 @@ def nearest(rows: Array) -> dict[str, Array]:
     }
 
 
+def likeliest(rows: Array) -> dict[str, Array]:
+    density = np.transpose(
+        [multivariate_normal(mean, MIXTURE.covariance).pdf(rows) for mean in MIXTURE.means] * np.ones((3, 1))
+    )
+    posterior = density * MIXTURE.weights
+    cluster = posterior.argmax(axis=1)
+    return {
+        "cluster": cluster,
+        "distance": np.linalg.norm(rows - MIXTURE.means[cluster], axis=1),
+        "membership": posterior.max(axis=1) / posterior.sum(axis=1),
+    }
+
+
 @dataclass(frozen=True)
 class Case:
     """A stage, and for a model what it appends."""
@@ -82,6 +98,7 @@ MODELS = {
     "WeightingModel": Case(lambda: WeightingModel(WEIGHTING), weights),
     "PCAModel": Case(lambda: PCAModel(DECOMPOSITION), scores),
     "CentresModel": Case(lambda: CentresModel(CENTRES), nearest),
+    "MixtureModel": Case(lambda: MixtureModel(MIXTURE), likeliest),
 }
 STAGES = {**MODELS, "PCA": Case(lambda: PCA(k=2, tol=1e-9))}
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from scipy.stats import multivariate_normal
 
+from tastemap.clustering.assignment import Assignment
 from tastemap.clustering.centres import Centres
-from tastemap.clustering.kmeans import by_size
+from tastemap.clustering.estimation import by_size
 
 
 def test_assignment_against_all_distances() -> None:
@@ -72,6 +73,14 @@ def test_rows_that_are_centres_are_sure_of_it() -> None:
     np.testing.assert_array_equal(found.clusters, range(5))
     np.testing.assert_allclose(found.distances, 0, atol=1e-7)
     np.testing.assert_allclose(found.memberships, 1, atol=1e-9)
+
+
+def test_clusters_that_a_row_may_belong_to() -> None:
+    shares = np.array([[0.9, 0.0951, 0.0049], [0.005, 0.005, 0.99], [0.004, 0.0045, 0.003]])
+    found = Assignment(shares.argmax(axis=1).astype(np.int32), np.zeros(3), shares)
+    rows, clusters = found.likely(0.01)
+    # The last row is of many more clusters: none of its shares reaches the floor, and the largest is kept.
+    assert list(zip(rows.tolist(), clusters.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2), (2, 1)]
 
 
 def test_nobody_is_assigned_to_nothing() -> None:

@@ -81,6 +81,7 @@ def test_commented_out_options_of_the_example_are_valid(tmp_path: Path) -> None:
     config, faults = load(write(tmp_path, text), {})
     assert faults == []
     assert (config.source.rating_min, config.source.rating_max) == (0.5, 5.0)
+    assert config.clustering.warm_start == "output/yesterday"
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def predicted(judged: Judged) -> dict[tuple[int, object], Array]:
     """Errors of hard and soft predictions of every setting, by loops."""
     residuals, held_out = long(judged.residuals.training), long(judged.split.held_out)
     errors = {}
-    for number, centres in enumerate(FITTED.centres):
+    for number, centres in enumerate(FITTED.clusters):
         scores = judged.scores[:, : centres.centres.shape[1]]
         squares = ((scores[:, None] - centres.centres) ** 2).sum(axis=2)
         hard = (squares == squares.min(axis=1, keepdims=True)).astype(float)
@@ -150,7 +150,7 @@ def predicted(judged: Judged) -> dict[tuple[int, object], Array]:
 @pytest.mark.parametrize("n_parts", [1, 3])
 def test_predictions_against_loops(n_parts: int) -> None:
     sums = in_parts(prediction.EffectSums([3, 5, 1], D), n_parts)
-    losses = prediction.Losses(prediction.cluster_effects(sums), FITTED.centres)
+    losses = prediction.Losses(prediction.cluster_effects(sums), FITTED.clusters)
     found = prediction.accuracy(*in_parts(losses, n_parts))
     errors = [long(SPLIT.held_out)["value"] - EFFECTS.global_mean, JUDGED.residuals.held_out]
     errors += list(predicted(JUDGED).values())
@@ -277,11 +277,11 @@ def test_halves_of_the_ratings() -> None:
 
 
 def test_overlaps_with_repeats() -> None:
-    backwards = Fitted(PROJECTION, [Centres(c.centres[::-1], c.spread) for c in FITTED.centres])
+    backwards = Fitted(PROJECTION, [Centres(c.centres[::-1], c.spread) for c in FITTED.clusters])
     tables = in_parts(Overlaps(HOLDOUT, FITTED, [backwards, FITTED]), 3)
     first, second = (FITTED.assign(FITTED.scores(half)) for half in HOLDOUT.halves(SPLIT))
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
-        k = len(FITTED.centres[number].centres)
+        k = len(FITTED.clusters[number].centres)
         expected = np.zeros((k, k))
         np.add.at(expected, (one.clusters, other.clusters), 1)
         np.testing.assert_array_equal(tables[2 * number], expected[:, ::-1])
@@ -301,7 +301,7 @@ def test_an_empty_block_adds_nothing() -> None:
     effects = prediction.cluster_effects(in_parts(prediction.EffectSums([3, 5, 1], D), 1))
     for measure in (
         prediction.EffectSums([3, 5, 1], D),
-        prediction.Losses(effects, FITTED.centres),
+        prediction.Losses(effects, FITTED.clusters),
         separation.Separations(moments),
     ):
         assert not any(array.any() for array in measure.add_up(empty))

@@ -8,7 +8,9 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from tastemap.clustering import lloyd
+from tastemap.clustering import kmeans
+from tastemap.clustering.estimation import TOLERANCE, converge
+from tastemap.clustering.lloyd import Means, plus_plus
 from tastemap.hashing import uniform
 
 Array = npt.NDArray[np.float64]
@@ -19,42 +21,48 @@ def scores(n: int = 500, m: int = 5, seed: int = 0) -> Array:
     return rng.normal(size=(8, m))[rng.integers(0, 8, n)] + 0.5 * rng.normal(size=(n, m)) + 3.0
 
 
+def cost(rows: Array, centres: Array) -> float:
+    return converge(rows, Means(centres), 0).loss
+
+
 def test_sums_against_all_distances() -> None:
     rows, centres = scores(), scores(6, seed=1)
-    found = lloyd.add_up(rows, centres)
+    sums, sizes, cost = Means(centres).add_up(rows)
     distances = cdist(rows, centres)
     nearest = distances.argmin(axis=1)
-    assert found.cost == pytest.approx((distances.min(axis=1) ** 2).sum(), rel=1e-12)
-    assert found.sizes.tolist() == np.bincount(nearest, minlength=6).tolist()
+    assert cost[0] == pytest.approx((distances.min(axis=1) ** 2).sum(), rel=1e-12)
+    assert sizes.tolist() == np.bincount(nearest, minlength=6).tolist()
     for number in range(6):
-        np.testing.assert_allclose(found.scores[number], rows[nearest == number].sum(axis=0), atol=1e-9)
+        np.testing.assert_allclose(sums[number], rows[nearest == number].sum(axis=0), atol=1e-9)
 
 
 def test_from_the_same_centres_as_scikit_learn() -> None:
     rows = scores()
     start = rows[:6]  # so that none is left without rows, which scikit-learn would move elsewhere
     expected = KMeans(6, init=start, n_init=1, tol=0, max_iter=300).fit(rows)
-    centres, sums, iterations = lloyd.converge(rows, start, 300)
-    np.testing.assert_allclose(centres, expected.cluster_centers_, atol=1e-9)
-    assert sums.cost == pytest.approx(expected.inertia_, rel=1e-9)
-    assert 1 < iterations < 300
-    assert lloyd.converge(rows, start, 2)[2] == 2
+    found = converge(rows, Means(start), 300)
+    np.testing.assert_allclose(found.estimate.centres, expected.cluster_centers_, atol=1e-9)
+    assert found.loss == pytest.approx(expected.inertia_, rel=1e-9)
+    assert 1 < found.iterations < 300
+    assert converge(rows, Means(start), 2).iterations == 2
 
 
 def test_a_centre_without_rows_stays() -> None:
     rows = scores()
     start = np.vstack([rows[:2], np.full((1, 5), 1e6)])
-    centres, sums, _ = lloyd.converge(rows, start, 50)
-    np.testing.assert_array_equal(centres[2], start[2])
-    assert sums.sizes[2] == 0
+    found = converge(rows, Means(start), 50)
+    np.testing.assert_array_equal(found.estimate.centres[2], start[2])
+    assert found.sums[1][2] == 0
+    assert found.clustering().model.n_clusters == 2
 
 
 def test_centres_are_still_when_they_hardly_move() -> None:
     rows = scores()
-    centres = lloyd.converge(rows, scores(6, seed=1), 300)[0]
-    assert lloyd.add_up(rows, centres).still(centres)
-    assert lloyd.add_up(rows, centres + 1e-5).still(centres + 1e-5)
-    assert not lloyd.add_up(rows, centres + 0.1).still(centres + 0.1)
+    centres = converge(rows, Means(scores(6, seed=1)), 300).estimate.centres
+    for moved, still in ((0.0, True), (1e-5, True), (0.1, False)):
+        estimate = Means(centres + moved)
+        assert estimate.still(estimate.add_up(rows), TOLERANCE) is still
+    assert not Means(centres + 1e-5).still(Means(centres + 1e-5).add_up(rows), 0.0)
 
 
 def test_seeds_are_as_good_as_those_of_scikit_learn() -> None:
@@ -62,10 +70,10 @@ def test_seeds_are_as_good_as_those_of_scikit_learn() -> None:
     ours, theirs, random = [], [], []
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        ours.append(lloyd.add_up(rows, lloyd.plus_plus(rows, 8, rng)).cost)
+        ours.append(cost(rows, plus_plus(rows, 8, rng)))
         start = KMeans(8, init="k-means++", n_init=1, max_iter=1, random_state=seed).fit(rows)
-        theirs.append(lloyd.converge(rows, start.cluster_centers_, 0)[1].cost)
-        random.append(lloyd.add_up(rows, rows[rng.choice(2000, 8, replace=False)]).cost)
+        theirs.append(cost(rows, start.cluster_centers_))
+        random.append(cost(rows, rows[rng.choice(2000, 8, replace=False)]))
     # scikit-learn has moved its centres once already; plain chance is far off.
     assert np.mean(ours) <= 1.6 * np.mean(theirs)
     assert np.mean(ours) <= 0.75 * np.mean(random)
@@ -74,9 +82,19 @@ def test_seeds_are_as_good_as_those_of_scikit_learn() -> None:
 def test_seeds_are_different_rows_and_no_more_than_there_are() -> None:
     rows = np.repeat([[0.0, 1.0], [2.0, 3.0], [5.0, 5.0]], [5, 7, 3], axis=0)
     for seed in range(10):
-        found = lloyd.plus_plus(rows, 6, np.random.default_rng(seed))
+        found = plus_plus(rows, 6, np.random.default_rng(seed))
         assert sorted(map(tuple, found)) == [(0.0, 1.0), (2.0, 3.0), (5.0, 5.0)]
-        assert len(lloyd.plus_plus(rows, 2, np.random.default_rng(seed))) == 2
+        assert len(plus_plus(rows, 2, np.random.default_rng(seed))) == 2
+
+
+def test_seeds_after_given_centres_lie_far_from_them() -> None:
+    rows = np.vstack([np.zeros((50, 2)), np.full((3, 2), 9.0), np.full((2, 2), -9.0)]) + 0.1 * scores(55, 2)
+    given = np.array([[0.5, 0.25], [9.25, 9.5]])
+    for seed in range(10):
+        found = plus_plus(rows, 3, np.random.default_rng(seed), given=given)
+        np.testing.assert_array_equal(found[:2], given)
+        assert found[2, 0] < -5
+        np.testing.assert_array_equal(plus_plus(rows, 2, np.random.default_rng(seed), given=given), given)
 
 
 def test_chance_by_id_is_uniform_and_the_same_for_any_order() -> None:
@@ -87,3 +105,17 @@ def test_chance_by_id_is_uniform_and_the_same_for_any_order() -> None:
     order = np.random.default_rng(0).permutation(ids.size)
     np.testing.assert_array_equal(uniform(ids[order], 7), found[order])
     assert abs(np.corrcoef(found, uniform(ids, 8))[0, 1]) < 0.05
+
+
+def test_of_several_starts_one_finds_groups_that_lie_apart() -> None:
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 8, 4000)
+    rows = 4.0 * np.eye(8)[group] + 0.8 * rng.normal(size=(4000, 8))
+    best = cost(rows, np.array([rows[group == number].mean(axis=0) for number in range(8)]))
+    reached = [
+        min(one.loss for one in kmeans.starts(rows, 8, max_iterations=40, restarts=2, seed=seed)) <= best
+        for seed in range(20)
+    ]
+    assert all(reached)
+    alone = [kmeans.starts(rows, 8, max_iterations=40, restarts=1, seed=seed)[0].loss for seed in range(20)]
+    assert np.mean(np.array(alone) <= best) < 0.9  # k-means++ does not, so this would tell

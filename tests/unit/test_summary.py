@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tastemap import summary
 from tastemap.evaluation.choice import Choice
 from tastemap.pipeline import Result
+from tastemap.warm_start import Continuation
 
 STAGES = (
     *(
@@ -45,7 +47,8 @@ COUNTS = {
 
 def result(profiles: pd.DataFrame, movies: pd.DataFrame, **changes: Any) -> Result:
     stages = [{"name": name, "seconds": 1.26 + i, "rows": 3, "unit": "rows"} for i, name in enumerate(STAGES)]
-    manifest = {"counts": COUNTS, "stages": stages}
+    metrics = {"warm_start": changes.get("warm_start")}
+    manifest = {"counts": COUNTS, "stages": stages, "metrics": metrics}
     return Result(changes.get("output", "file:/data/runs/one"), manifest, profiles, movies, Choice(2))
 
 
@@ -114,3 +117,15 @@ def test_lines_stay_within_120_characters(length: int, letter: str, n_users: int
 @pytest.mark.parametrize("output", ["s3://bucket/runs/1", "hdfs://nn:8020/a"])
 def test_results_elsewhere_keep_their_scheme(output: str) -> None:
     assert summary.text(result(PROFILES, MOVIES, output=output)).endswith(f"\nresults: {output}")
+
+
+def test_what_became_of_earlier_clusters() -> None:
+    overlap = np.array([[1_234_000, 560], [98, 0], [0, 0]])
+    told = summary.text(
+        result(PROFILES, MOVIES, warm_start=Continuation((0, None), overlap, n_unknown=3).record())
+    )
+    line = "warm start: 658 of 1,234,658 users (0.1%) changed their cluster; new: 1; gone: 1, 2"
+    assert line in told.split("\n")
+    assert "warm start" not in summary.text(result(PROFILES, MOVIES))
+    many = Continuation((None,) * 100, np.zeros((50, 100), np.int64), n_unknown=0)
+    assert len(summary.continuation_line(many.record())) <= 120

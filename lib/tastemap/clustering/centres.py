@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from pyspark.ml import Model
-from pyspark.ml.param.shared import HasInputCol
-from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
-from pyspark.sql import DataFrame
-from pyspark.sql.types import DoubleType, IntegerType, StructField
+from pyspark.ml.util import MLReadable, MLReader, MLWriter
 from scipy.special import softmax
 
-from tastemap import vectors
-from tastemap.columns import append_columns
+from tastemap.clustering.assignment import Assignment, ClustersModel
 from tastemap.persistence import ArraysReader, ArraysWriter
 
 Array = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Assignment:
-    """Clusters of n rows."""
-
-    clusters: npt.NDArray[np.int32]
-    """Nearest centre, of shape (n,); of equally near ones the first."""
-    distances: Array
-    """Euclidean distance to it, of shape (n,)."""
-    probabilities: Array
-    """Of every cluster, of shape (n, k): 1 / k where all are equally near, towards 1 where one stands out."""
-
-    @property
-    def memberships(self) -> Array:
-        """Probability of the cluster that was assigned, of shape (n,)."""
-        chosen: Array = np.take_along_axis(self.probabilities, self.clusters[:, None], axis=1)[:, 0]
-        return chosen
-
-
 TEMPERATURE = 1.4
 """Of memberships, unless it is fitted: the best for held-out ratings on the logs in docs/evaluation.md."""
+
+
+def unit(rows: Array) -> Array:
+    """Rows of shape (n, m) scaled to length 1; those of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: Array = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return scaled
 
 
 @dataclass(frozen=True)
@@ -54,15 +36,28 @@ class Centres:
     """Mean squared distance of the rows to their centres when it was fitted: the unit of memberships."""
     temperature: float = TEMPERATURE
     """1: memberships as sure as the spread says; more: less sure."""
+    spherical: bool = False
+    """Whether rows are scaled to length 1 before; the centres are of length 1 then."""
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters, k."""
+        return len(self.centres)
+
+    @property
+    def n_components(self) -> int:
+        """Number of scores of a row, m."""
+        return int(self.centres.shape[1])
 
     def assign(self, scores: Array) -> Assignment:
-        """Clusters of scores of shape (n, m).
+        """Clusters of scores of shape (n, m): the nearest.
 
         Probabilities are softmax(−m d² / (2 τ s)) with s the spread and τ the temperature: for τ = 1 the
         posterior of a mixture of equally likely round Gaussians whose variance the spread gives.
         """
+        rows = unit(scores) if self.spherical else scores
         norms = (self.centres**2).sum(axis=1)
-        squares = (scores**2).sum(axis=1)[:, None] - 2.0 * scores @ self.centres.T + norms
+        squares = (rows**2).sum(axis=1)[:, None] - 2.0 * rows @ self.centres.T + norms
         np.maximum(squares, 0.0, out=squares)
         clusters = squares.argmin(axis=1)
         distances = np.sqrt(np.take_along_axis(squares, clusters[:, None], axis=1)[:, 0])
@@ -73,39 +68,26 @@ class Centres:
         )
         return Assignment(clusters.astype(np.int32), distances, probabilities)
 
+    def tempered(self, temperature: float) -> Centres:
+        """The same centres at another temperature."""
+        return replace(self, temperature=temperature)
 
-class CentresModel(Model, HasInputCol, MLReadable["CentresModel"], MLWritable):
+    def take(self, order: npt.NDArray[np.int64]) -> Centres:
+        """Some of the centres, numbered in this order."""
+        return replace(self, centres=self.centres[order])
+
+    def stage(self) -> CentresModel:
+        """A stage for a Spark ML pipeline."""
+        return CentresModel(self)
+
+
+class CentresModel(ClustersModel[Centres], MLReadable["CentresModel"]):
     """`Centres` as a stage of a Spark ML pipeline: appends cluster, distance and membership."""
-
-    def __init__(self, centres: Centres) -> None:
-        super().__init__()
-        self._centres = centres
-        self._setDefault(inputCol="scores")
-
-    @property
-    def centres(self) -> Centres:
-        """What rows are assigned to."""
-        return self._centres
-
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        centres = self._centres
-        fields = [
-            StructField("cluster", IntegerType()),
-            StructField("distance", DoubleType()),
-            StructField("membership", DoubleType()),
-        ]
-
-        def assign(scores: pa.Array) -> list[pa.Array]:
-            rows = vectors.to_csr(scores, centres.centres.shape[1]).toarray()
-            found = centres.assign(rows)
-            return [pa.array(found.clusters), pa.array(found.distances), pa.array(found.memberships)]
-
-        return append_columns(dataset, self.getInputCol(), fields, assign)
 
     def write(self) -> MLWriter:
         """Writer of params as Spark ML metadata and of the centres as Parquet."""
-        scalars = {name: getattr(self._centres, name) for name in ("spread", "temperature")}
-        return ArraysWriter(self, {"centres": self._centres.centres}, scalars)
+        scalars = {name: getattr(self.clusters, name) for name in ("spread", "temperature", "spherical")}
+        return ArraysWriter(self, {"centres": self.clusters.centres}, scalars)
 
     @classmethod
     def read(cls) -> MLReader[CentresModel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,71 +10,80 @@ from scipy import sparse
 from scipy.cluster.vq import vq
 from scipy.spatial.distance import cdist
 
-Array = npt.NDArray[np.float64]
+from tastemap.clustering.centres import Centres, unit
+from tastemap.clustering.estimation import Clustering, by_size
 
-TOLERANCE = 1e-4
-"""Centres stand still when the sum of their squared moves is at most this share of the mean variance of a
-column within clusters. scikit-learn's `tol` is a share of the variance over all rows, which is more."""
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What rows say of the centres they are nearest to."""
+class Means:
+    """Centres on their way: each moves to the mean of the rows that it is nearest to.
 
-    scores: Array
-    """Sums of the rows of each centre, of shape (k, m)."""
-    sizes: Array
-    """Numbers of them, of shape (k,)."""
-    cost: float
-    """Sum of squared distances to the nearest centre."""
+    Sums are those of the rows of each centre, of shape (k, m), their numbers (k,), and the sum of squared
+    distances to the nearest centre (1,).
+    """
 
-    def centres(self, before: Array) -> Array:
-        """Means, of shape (k, m); a centre without rows stays."""
-        filled = self.sizes > 0
-        means = before.copy()
-        means[filled] = self.scores[filled] / self.sizes[filled, None]
-        return means
+    centres: Array
+    """Of shape (k, m)."""
+    spherical: bool = False
+    """Whether rows and centres are scaled to length 1: the nearest centre is the one of the largest cosine
+    then, and the best for given rows has the direction of their sum (Dhillon & Modha 2001)."""
 
-    def still(self, before: Array) -> bool:
+    @property
+    def n_components(self) -> int:
+        """Number of scores of a row, m."""
+        return int(self.centres.shape[1])
+
+    def add_up(self, scores: Array) -> list[Array]:
+        """Assign scores of shape (n, m) and add them up."""
+        rows = unit(scores) if self.spherical else scores
+        n, k = len(rows), len(self.centres)
+        nearest, distances = vq(rows, self.centres, check_finite=False)
+        members = sparse.csr_matrix((np.ones(n), nearest, np.arange(n + 1)), shape=(n, k))
+        sizes = np.bincount(nearest, minlength=k).astype(np.float64)
+        return [np.asarray(members.T @ rows), sizes, np.array([distances @ distances])]
+
+    def moved(self, sums: list[Array]) -> Means:
+        """Means of the rows; a centre without rows, or whose rows cancel out, stays."""
+        totals, sizes, _ = sums
+        lengths = np.linalg.norm(totals, axis=1) if self.spherical else sizes
+        filled = lengths > 0
+        centres = self.centres.copy()
+        centres[filled] = totals[filled] / lengths[filled, None]
+        return replace(self, centres=centres)
+
+    def still(self, sums: list[Array], tolerance: float) -> bool:
         """Whether the means are where the centres were."""
-        moved = float(((self.centres(before) - before) ** 2).sum())
-        return bool(moved <= TOLERANCE * self.cost / max(float(self.sizes.sum()), 1.0) / before.shape[1])
+        _, sizes, cost = sums
+        moved = float(((self.moved(sums).centres - self.centres) ** 2).sum())
+        return bool(moved <= tolerance * cost[0] / max(sizes.sum(), 1.0) / self.n_components)
+
+    def loss(self, sums: list[Array]) -> float:
+        """Sum of squared distances."""
+        return float(sums[2][0])
+
+    def clustering(self, sums: list[Array], iterations: int) -> Clustering:
+        """The centres, that of the most rows first."""
+        sizes, cost = sums[1].astype(np.int64), self.loss(sums)
+        model = Centres(self.centres, spread=cost / max(int(sizes.sum()), 1), spherical=self.spherical)
+        return Clustering(model, sizes, cost, iterations).take(by_size(sizes, self.centres))
 
 
-def add_up(scores: Array, centres: Array) -> Sums:
-    """Assign scores of shape (n, m) to centres of shape (k, m) and add them up."""
-    n, k = len(scores), len(centres)
-    nearest, distances = vq(scores, centres, check_finite=False)
-    members = sparse.csr_matrix((np.ones(n), nearest, np.arange(n + 1)), shape=(n, k))
-    sizes = np.bincount(nearest, minlength=k).astype(np.float64)
-    return Sums(np.asarray(members.T @ scores), sizes, float(distances @ distances))
-
-
-def converge(scores: Array, centres: Array, max_iterations: int) -> tuple[Array, Sums, int]:
-    """Centres after Lloyd's algorithm, what the rows say of them, and how many times they were moved."""
-    sums = add_up(scores, centres)
-    for iteration in range(max_iterations):
-        moved = sums.centres(centres)
-        if np.array_equal(moved, centres):
-            return centres, sums, iteration
-        centres, sums = moved, add_up(scores, moved)
-    return centres, sums, max_iterations
-
-
-def plus_plus(scores: Array, k: int, rng: np.random.Generator) -> Array:
-    """At most k rows, far from each other, as first centres; fewer where fewer are different.
+def plus_plus(scores: Array, k: int, rng: np.random.Generator, given: Array | None = None) -> Array:
+    """At most k first centres, far from each other: rows after those `given`; fewer where fewer differ.
 
     Greedy k-means++ (Arthur & Vassilvitskii 2007, SODA): each is drawn by the squared distance to
     those before it, the best of 2 + ln k draws.
     """
-    chosen = [int(rng.integers(len(scores)))]
-    squares = cdist(scores, scores[chosen], "sqeuclidean")[:, 0]
-    while len(chosen) < k and squares.max() > 0:
+    centres = scores[[int(rng.integers(len(scores)))]] if given is None else given
+    squares = cdist(scores, centres, "sqeuclidean").min(axis=1)
+    while len(centres) < k and squares.max() > 0:
         bounds = np.cumsum(squares)
         drawn = np.searchsorted(bounds, rng.random(2 + int(np.log(k))) * bounds[-1], side="right")
         drawn = drawn.clip(max=len(scores) - 1)
         candidates = np.minimum(squares[:, None], cdist(scores, scores[drawn], "sqeuclidean"))
         best = candidates.sum(axis=0).argmin()
-        chosen.append(int(drawn[best]))
+        centres = np.vstack([centres, scores[drawn[best]]])
         squares = candidates[:, best]
-    return scores[chosen]
+    return centres

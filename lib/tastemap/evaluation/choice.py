@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tastemap.clustering.centres import TEMPERATURE
-
 CERTAIN = 2.0
 """Standard errors that a gain must exceed to be more than chance."""
 CHANCE = 0.2
@@ -19,8 +17,8 @@ class Choice:
     """A number of clusters, and why."""
 
     n_clusters: int
-    temperature: float = TEMPERATURE
-    """Of memberships: what predicts held-out ratings best."""
+    temperature: float | None = None
+    """Of memberships, what predicts held-out ratings best; None: not known."""
     reason: str = ""
     figures: pd.DataFrame | None = None
     """The `evaluation` table that it was read from."""

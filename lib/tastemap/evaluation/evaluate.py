@@ -95,7 +95,7 @@ def evaluate(data: Data, config: Config, known: DataFrame | None = None) -> Eval
         found = features.fit(data.training, data.n_ratings, data.rating_sums, of_kind, data.catalogue)
         features.check_size(found, config.decomposition.n_components)
         fits = fit(data.training, found, shapes, data.n_users, config)
-        for chosen in in_groups(fits.reference.centres, data.matrix.n_columns, MEASURED_BYTES):
+        for chosen in in_groups(fits.reference.clusters, data.matrix.n_columns, MEASURED_BYTES):
             measured = _measure(data, fits, chosen)
             if not rows:
                 rows += figures.general(measured)
@@ -125,7 +125,7 @@ def _measure(data: Data, fits: Fits, chosen: Sequence[int]) -> Measured:
     reference = only(fits.reference, chosen)
     repeats = [only(repeat, chosen) for repeat in fits.repeats]
     judge = Judge(data.holdout, reference, data.effects)
-    shapes = [one.centres.shape for one in reference.centres]
+    shapes = [(one.n_clusters, one.n_components) for one in reference.clusters]
     effect_sums, moment_sums, overlaps = measure(
         data.matrix,
         judge,
@@ -140,7 +140,7 @@ def _measure(data: Data, fits: Fits, chosen: Sequence[int]) -> Measured:
         data.matrix,
         judge,
         [
-            prediction.Losses(prediction.cluster_effects(effect_sums), reference.centres),
+            prediction.Losses(prediction.cluster_effects(effect_sums), reference.clusters),
             ranking.Lists(
                 ranking.movie_ranks(data.n_ratings[None].astype(np.float64)),
                 [ranking.movie_ranks(n_ratings) for n_ratings in effect_sums[::4]],

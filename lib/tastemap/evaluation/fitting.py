@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tastemap import segmentation
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.clustering import kmeans
+from tastemap.clustering import algorithms
 from tastemap.config import Config
 from tastemap.decomposition.principal import decompose
 from tastemap.evaluation.judging import Fitted
@@ -79,11 +79,6 @@ def _fit(
         seed=seed,
     )
     projection = Projection.of(features, found)
-    clusterings = kmeans.fit_many(
-        segmentation.scores(matrix, projection, n_users),
-        shapes,
-        max_iterations=config.clustering.max_iterations,
-        restarts=config.clustering.restarts,
-        seed=seed,
-    )
-    return Fitted(projection, [clustering.centres for clustering in clusterings])
+    scores = segmentation.scores(matrix, projection, n_users)
+    clusterings = algorithms.fit_many(scores, shapes, config.clustering, seed)
+    return Fitted(projection, [clustering.model for clustering in clusterings])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.clustering.centres import Assignment, Centres
+from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.evaluation.holdout import Holdout, Split
 from tastemap.evaluation.residuals import Residuals
 from tastemap.segmentation import Projection
@@ -27,8 +26,8 @@ class Fitted:
 
     projection: Projection
     """On m components."""
-    centres: Sequence[Centres]
-    """One a setting; each takes as many of the leading components as it has columns."""
+    clusters: Sequence[Clusters]
+    """One a setting; each takes as many of the leading components as it knows."""
 
     def scores(self, ratings: sparse.csr_matrix) -> Array:
         """Scores of shape (n, m) for ratings of shape (n, d)."""
@@ -36,7 +35,7 @@ class Fitted:
 
     def assign(self, scores: Array) -> list[Assignment]:
         """Clusters by every setting."""
-        return [centres.assign(scores[:, : centres.centres.shape[1]]) for centres in self.centres]
+        return [one.assign(scores[:, : one.n_components]) for one in self.clusters]
 
 
 @dataclass(frozen=True)
@@ -104,12 +103,12 @@ def _chunks(block: Block) -> Iterator[Block]:
         yield Block(block.ids[start : start + CHUNK], block.matrix[start : start + CHUNK])
 
 
-def in_groups(centres: Sequence[Centres], n_movies: int, limit: int) -> list[list[int]]:
+def in_groups(clusters: Sequence[Clusters], n_movies: int, limit: int) -> list[list[int]]:
     """Numbers of settings in groups whose k · d · 32 bytes stay below a limit, one setting at least."""
     groups: list[list[int]] = []
     left = 0
-    for number, one in enumerate(centres):
-        size = math.prod((len(one.centres), n_movies, 32))
+    for number, one in enumerate(clusters):
+        size = one.n_clusters * n_movies * 32
         if not groups or size > left:
             groups.append([])
             left = limit
@@ -120,7 +119,7 @@ def in_groups(centres: Sequence[Centres], n_movies: int, limit: int) -> list[lis
 
 def only(fitted: Fitted, chosen: Sequence[int]) -> Fitted:
     """Some of the settings."""
-    return replace(fitted, centres=[fitted.centres[number] for number in chosen])
+    return replace(fitted, clusters=[fitted.clusters[number] for number in chosen])
 
 
 def members_of(clusters: npt.NDArray[np.int32], k: int) -> sparse.csr_matrix:

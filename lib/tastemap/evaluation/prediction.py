@@ -8,13 +8,13 @@ members on the movie, shrunk towards 0: p is 1 for the assigned cluster and 0 el
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tastemap import vectors
-from tastemap.clustering.centres import Centres
+from tastemap.clustering.assignment import Clusters
 from tastemap.evaluation.judging import Judged, members_of
 
 Array = npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ class Losses:
     """
 
     effects: Sequence[ClusterEffects]
-    centres: Sequence[Centres]
+    clusters: Sequence[Clusters]
 
     @property
     def n_predictors(self) -> int:
@@ -97,12 +97,12 @@ class Losses:
         residuals = judged.residuals.held_out
         stars = judged.split.held_out.data.astype(np.float64)
         errors = [stars - judged.residuals.effects.global_mean, residuals]
-        for number, (found, centres) in enumerate(zip(self.effects, self.centres, strict=True)):
+        for number, (found, clusters) in enumerate(zip(self.effects, self.clusters, strict=True)):
             errors.append(residuals - found.hard[judged.assignments[number].clusters[rows], movies])
             of_movies = found.soft.T[movies]
-            scores = judged.scores[:, : centres.centres.shape[1]]
+            scores = judged.scores[:, : clusters.n_components]
             for temperature in TEMPERATURES:
-                memberships = replace(centres, temperature=temperature).assign(scores).probabilities
+                memberships = clusters.tempered(temperature).assign(scores).probabilities
                 errors.append(residuals - np.einsum("ij,ij->i", memberships[rows], of_movies))
         return errors
 

@@ -31,9 +31,9 @@ class Overlaps:
     def shapes(self) -> list[tuple[int, int]]:
         """Contingency tables, setting by setting, for each a repeat after the other."""
         return [
-            (len(reference.centres), len(other.centres))
+            (reference.n_clusters, other.n_clusters)
             for reference, *others in zip(
-                self.reference.centres, *(repeat.centres for repeat in self.repeats), strict=True
+                self.reference.clusters, *(repeat.clusters for repeat in self.repeats), strict=True
             )
             for other in others
         ]

@@ -58,7 +58,7 @@ def take(
     seed : int
         Of the choice of people.
     """
-    clusters = range(len(segmentation.centres.centres))
+    clusters = range(segmentation.model.n_clusters)
     shown = [movies_to_show(cluster_movies, cluster) for cluster in clusters]
     chosen = choose_members(assignments)
     columns = [np.searchsorted(movie_ids, movies) for movies in shown]
@@ -90,7 +90,7 @@ def people(
 def describe(block: Block, segmentation: Segmentation) -> pa.RecordBatch:
     """People of a block and their scores, a row each."""
     scores = segmentation.projection.scores(block.matrix)
-    found = segmentation.centres.assign(scores)
+    found = segmentation.model.assign(scores)
     n_ratings = np.diff(block.matrix.indptr)
     means = np.asarray(block.matrix.astype(np.float64).sum(axis=1)).ravel() / np.maximum(n_ratings, 1)
     ends = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
