@@ -54,7 +54,14 @@ def ratings(n_users: int = 240, seed: int = 4) -> sparse.csr_matrix:
     return sparse.csr_matrix(np.where(rated, stars, 0.0).astype(np.float32))
 
 
-def content(*, user_ids: bool = False, genres: bool = True, n_users: int = 240, **counts: int) -> Content:
+def content(
+    *,
+    user_ids: bool = False,
+    genres: bool = True,
+    n_users: int = 240,
+    evaluation: pd.DataFrame | None = None,
+    **counts: int,
+) -> Content:
     """What a run over these ratings would show."""
     known = catalogue()
     if not genres:
@@ -86,6 +93,7 @@ def content(*, user_ids: bool = False, genres: bool = True, n_users: int = 240, 
             tuple(members(cluster, movies, people, block) for cluster in range(K)),
             bars_of_activity(people),
         ),
+        evaluation=evaluation,
         user_ids=user_ids,
     )
 

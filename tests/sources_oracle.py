@@ -101,6 +101,6 @@ def date(text: str) -> datetime | None:
 def seconds(text: str) -> datetime | None:
     """Read seconds since 1970."""
     found = whole(text, 63)
-    if found is None or abs(found) > 253_402_300_799:
+    if found is None or not -62_135_596_800 <= found <= 253_402_300_799:  # the years 1 to 9999
         return None
     return EPOCH + timedelta(seconds=found)

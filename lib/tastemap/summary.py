@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from tastemap.evaluation.choice import Choice, verdict
+from tastemap.evaluation.choice import Choice
 from tastemap.evaluation.summary import table_lines
 from tastemap.pipeline import Result
 
@@ -39,9 +39,9 @@ def text(result: Result) -> str:
 
 def choice_lines(choice: Choice) -> list[str]:
     """Say why it is so many clusters, where there was a choice."""
-    if choice.figures is None:
+    if choice.figures is None or choice.verdict is None:
         return []
-    told = [choice.reason + ".", verdict(choice.figures)]
+    told = [choice.reason + ".", choice.verdict]
     return [
         *table_lines(choice.figures),
         "",

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
+from evaluations import figures
 from tastemap.evaluation.choice import choose, curve, verdict
-from tastemap.evaluation.figures import Row
 from tastemap.evaluation.summary import WIDTH, table_lines, without_clusters
-
-
-def figures(*settings: tuple[int, float, float, tuple[float, ...]]) -> pd.DataFrame:
-    """The table for settings of clusters, gain, its error, and stability."""
-    rows = [
-        Row("mean", "rmse", 1.05),
-        Row("effects", "rmse", 0.9),
-        Row("popularity", "recall_at_20", 0.1),
-        Row("popularity", "ndcg_at_20", 0.2),
-    ]
-    for k, gain, error, stability in settings:
-        about = ("residual", 16, k)
-        for metric, value in (("rmse", 0.9 - gain), ("gain", gain), ("gain_error", error)):
-            rows.append(Row("hard", metric, value, 0, *about))
-        rows += [Row("soft", "rmse", 0.89 - gain, 0, *about), Row("soft", "temperature", k / 10, 0, *about)]
-        rows += [Row("none", "stability", value, r, *about) for r, value in enumerate(stability, start=1)]
-    return pd.DataFrame(rows)
 
 
 def test_curve_has_a_row_a_setting_and_means_over_repeats() -> None:
@@ -76,7 +58,18 @@ def test_verdict(gain: float, stability: float, told: str) -> None:
 def test_what_is_told_fits_the_terminal() -> None:
     lines = table_lines(figures((4, 0.02, 0.003, (0.5,)), (40, 0.03, 0.003, (0.4,))))
     assert lines[0].split()[:5] == ["weighting", "components", "clusters", "RMSE", "hard"]
-    assert lines[2].split() == ["residual", "16", "40", "0.8700", "0.8600", "0.0300", "0.0030", "0.40"]
+    assert lines[2].split() == [
+        "residual",
+        "16",
+        "40",
+        "0.8700",
+        "0.8600",
+        "0.0300",
+        "0.0030",
+        "0.200",
+        "0.40",
+        "0.30",
+    ]
     assert len(lines) == 3 and all(len(line) <= WIDTH for line in lines)
     told = without_clusters(figures((4, 0.02, 0.003, (0.5,))))
     assert "global mean 1.0500" in told and "effects 0.9000" in told and "ALS" not in told

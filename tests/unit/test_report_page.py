@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import contents
+from evaluations import figures
 
 pytest.importorskip("bokeh", reason="the report needs Bokeh")
 
@@ -46,6 +47,31 @@ def test_page_is_one_file_that_asks_nobody(text: str) -> None:
     ours = without_libraries(text)
     assert len(ours) < 1_000_000
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", ours)
+
+
+def test_the_choice_of_their_number_is_shown_where_there_was_one(text: str) -> None:
+    assert 'id="choice"' not in text and 'href="#choice"' not in text
+    table = figures((4, 0.02, 0.003, (0.5, 0.6)), (8, 0.03, 0.003, (0.4, 0.2)))
+    content = contents.content(evaluation=table)
+    content.manifest["metrics"] = {"choice": "chose 8 clusters: as a test", "verdict": "Found again."}
+    ours = without_libraries(rendered(content))
+    assert "Chose 8 clusters: as a test." in ours and "Found again." in ours
+    rows = re.findall(r"<th scope=\"row\">(\d+)</th><td>0\.8[78]00</td>", ours)
+    assert rows == ["4", "8"] and "choice-curve" in ours
+
+
+def test_what_is_suppressed_is_left_out(shown: Content) -> None:
+    few = shown.profiles.astype({"n_ratings": "Int64"}).assign(
+        activity=[None, *shown.profiles["activity"][1:]],
+        rating_histogram=[None, *shown.profiles["rating_histogram"][1:]],
+    )
+    few.loc[0, ["n_ratings", "mean_rating", "mean_membership"]] = pd.NA
+    sample = dataclasses.replace(shown.sample, members=())
+    content = dataclasses.replace(shown, profiles=few, sample=sample)
+    content.manifest["config"]["privacy"] = {"min_cell_users": 10}
+    ours = without_libraries(rendered(content))
+    assert "Too few people to tell more of." in ours and "a row is one person" in ours
+    assert "<summary>Typical members" not in ours and 'id="heat-0-stars"' not in ours
 
 
 def test_titles_are_text_and_not_markup(shown: Content) -> None:

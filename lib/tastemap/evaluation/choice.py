@@ -23,6 +23,11 @@ class Choice:
     figures: pd.DataFrame | None = None
     """The `evaluation` table that it was read from."""
 
+    @property
+    def verdict(self) -> str | None:
+        """Whether these clusters mean anything, where that was measured."""
+        return None if self.figures is None else verdict(self.figures, self.n_clusters)
+
 
 def curve(figures: pd.DataFrame) -> pd.DataFrame:
     """A row a setting: what a person compares, from the `evaluation` table.
@@ -76,9 +81,11 @@ def choose(figures: pd.DataFrame) -> Choice:
     return Choice(k, float(chosen["temperature"]), reason, figures)
 
 
-def verdict(figures: pd.DataFrame) -> str:
-    """A sentence or two about whether the clusters of the best setting mean anything."""
+def verdict(figures: pd.DataFrame, n_clusters: int | None = None) -> str:
+    """A sentence or two about whether clusters mean anything: so many, or those that predict best."""
     settings = curve(figures)
+    if n_clusters is not None:
+        settings = settings[settings["n_clusters"] == n_clusters]
     best = settings.sort_values("gain").iloc[-1]
     gain, error, stability = best["gain"], best["gain_error"], best["stability"]
     named = f"{best['weighting']}, {best['n_components']} components, {best['n_clusters']} clusters"

@@ -14,7 +14,7 @@ from tastemap.config import Config
 from tastemap.evaluation import truth
 from tastemap.evaluation.choice import verdict
 from tastemap.evaluation.evaluate import Evaluation, ceiling, evaluate, hold_out
-from tastemap.pipeline import cleaned
+from tastemap.intake import cleaned
 from tastemap.runs import Run
 from tastemap.sources import open_log
 from tastemap.stages import Stages

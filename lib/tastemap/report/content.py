@@ -71,6 +71,8 @@ class Content:
     """The table `cluster_years`."""
     components: pd.DataFrame
     sample: Sample
+    evaluation: pd.DataFrame | None
+    """The table of that name, where the number of clusters was chosen by it."""
     user_ids: bool
     """Whether the ids of individual people are shown."""
 

@@ -43,7 +43,8 @@ def ratings(content: Content) -> pd.DataFrame:
     rows = [
         {"cluster": int(row["cluster"]), "at": bar["rating"], "n": bar["n_ratings"]}
         for _, row in content.profiles.iterrows()
-        for bar in row["rating_histogram"]
+        for bar in row["rating_histogram"] or ()
+        if bar["n_ratings"] is not None
     ]
     counted = pd.DataFrame(rows, columns=["cluster", "at", "n"])
     return _against_everybody(counted, content.clusters, sorted(set(counted["at"])))

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from tastemap import __version__
 from tastemap.report import (
     audience_map,
+    choice,
     distributions,
     heat_maps,
     probabilities,
@@ -38,6 +39,7 @@ def figures(content: Content) -> list[Figure]:
     """All figures, in the order of the page."""
     names = segments.names(content)
     return [
+        *choice.figures(content),
         *probabilities.figures(content),
         *distributions.figures(content, names),
         *heat_maps.figures(content, names),
@@ -82,6 +84,7 @@ def render(content: Content, drawn: Sequence[Figure]) -> str:
         },
         linked_script=Markup(script),
         axes=audience_map.axis_labels(content, shown) if together else [],
+        choices=None if content.evaluation is None else choice.numbers(content.evaluation),
         settings=_settings(content),
         seconds=sum(stage["seconds"] for stage in content.manifest["stages"]),
         component_rows=_component_rows(content),

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from tastemap.blocks import Block, BlockMatrix
+from tastemap.config import Config
 from tastemap.hashing import uniform
 from tastemap.report.content import Array, Members, People, Sample
 from tastemap.segmentation import Segmentation
@@ -37,7 +38,7 @@ def take(
     assignments: DataFrame,
     cluster_movies: pd.DataFrame,
     movie_ids: npt.NDArray[np.int32],
-    seed: int,
+    config: Config,
 ) -> Sample:
     """Everything that the report takes of people: two passes over the blocks, four over assignments.
 
@@ -55,19 +56,33 @@ def take(
         The table of that name.
     movie_ids : ndarray of shape (d,)
         By column of the matrix.
-    seed : int
-        Of the choice of people.
+    config : Config
+        With the seed of the choice of people. Where cells of few people are not to be told, neither is what
+        single members rated, nor how many are in a bar of few.
     """
+    minimum = config.privacy.min_cell_users
     clusters = range(segmentation.model.n_clusters)
+    return Sample(
+        people=people(matrix, segmentation, assignments.count(), config.run.seed),
+        members=_all_members(matrix, assignments, cluster_movies, movie_ids, clusters)
+        if minimum == 1
+        else (),
+        activity=activity_bars(assignments, minimum),
+    )
+
+
+def _all_members(
+    matrix: BlockMatrix,
+    assignments: DataFrame,
+    cluster_movies: pd.DataFrame,
+    movie_ids: npt.NDArray[np.int32],
+    clusters: Sequence[int],
+) -> tuple[Members, ...]:
     shown = [movies_to_show(cluster_movies, cluster) for cluster in clusters]
     chosen = choose_members(assignments)
     columns = [np.searchsorted(movie_ids, movies) for movies in shown]
     ratings = look_up(matrix, chosen, columns)
-    return Sample(
-        people=people(matrix, segmentation, assignments.count(), seed),
-        members=tuple(_members(c, shown[c], chosen[chosen["cluster"] == c], ratings) for c in clusters),
-        activity=activity_bars(assignments),
-    )
+    return tuple(_members(c, shown[c], chosen[chosen["cluster"] == c], ratings) for c in clusters)
 
 
 def people(
@@ -169,12 +184,16 @@ def ratings_of(block: Block, row: int, columns: npt.NDArray[np.int64]) -> npt.ND
     return stars
 
 
-def activity_bars(assignments: DataFrame) -> pd.DataFrame:
-    """Members of each cluster by number of ratings, in bars a factor of √2 wide: some 40 rows a cluster."""
+def activity_bars(assignments: DataFrame, minimum: int = 1) -> pd.DataFrame:
+    """Members of each cluster by number of ratings, in bars a factor of √2 wide: some 40 rows a cluster.
+
+    Bars of fewer than `minimum` are left out.
+    """
     bar = F.floor(2 * F.log2("n_ratings"))
     counted = assignments.groupBy("cluster", bar.alias("bar")).agg(F.count("*").alias("n_users")).toPandas()
     counted["low"] = 2.0 ** (counted.pop("bar") / 2)
-    return counted.sort_values(["cluster", "low"], ignore_index=True)[["cluster", "low", "n_users"]]
+    shown = counted[counted["n_users"] >= minimum].sort_values(["cluster", "low"], ignore_index=True)
+    return shown[["cluster", "low", "n_users"]]
 
 
 def _members(

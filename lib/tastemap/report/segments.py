@@ -59,10 +59,11 @@ class Card:
     name: str
     n_users: int
     share: float
-    n_ratings: int
-    mean_rating: float
-    membership: float
-    median_activity: int
+    n_ratings: int | None
+    """None, as the next three, where it would tell of too few people."""
+    mean_rating: float | None
+    membership: float | None
+    median_activity: int | None
     watch_more: tuple[Line, ...]
     """Lifts whose interval is above 1, the most telling first: the largest share · log(lower end)."""
     love_more: tuple[Line, ...]
@@ -77,25 +78,25 @@ def cards(content: Content) -> list[Card]:
     named = names(content)
     profiles = {row["cluster"]: row for row in content.profiles.to_dict("records")}
     result = []
-    for members in content.sample.members:
-        if members.cluster not in profiles:  # nobody is in it
-            continue
-        row: Mapping[Any, Any] = profiles[members.cluster]
-        movies = content.movies[content.movies["cluster"] == members.cluster]
+    members = {one.cluster: one for one in content.sample.members}
+    for cluster in content.clusters:
+        row: Mapping[Any, Any] = profiles[cluster]
+        movies = content.movies[content.movies["cluster"] == cluster]
+        chosen = members.get(cluster)
         result.append(
             Card(
-                cluster=members.cluster,
-                name=named[members.cluster],
+                cluster=cluster,
+                name=named[cluster],
                 n_users=int(row["n_users"]),
                 share=float(row["share"]),
-                n_ratings=int(row["n_ratings"]),
-                mean_rating=float(row["mean_rating"]),
-                membership=float(row["mean_membership"]),
-                median_activity=int(row["activity"]["median"]),
+                n_ratings=None if pd.isna(row["n_ratings"]) else int(row["n_ratings"]),
+                mean_rating=None if pd.isna(row["mean_rating"]) else float(row["mean_rating"]),
+                membership=None if pd.isna(row["mean_membership"]) else float(row["mean_membership"]),
+                median_activity=(row["activity"] or {}).get("median"),
                 watch_more=_lines(_watched_more(movies), "lift"),
                 love_more=_lines(_loved_more(movies), "effect"),
                 like_less=_lines(movies[movies["effect_high"] < 0].sort_values("effect"), "effect"),
-                typical=_typical(members, movies, content.user_ids),
+                typical=() if chosen is None else _typical(chosen, movies, content.user_ids),
             )
         )
     return result

@@ -60,9 +60,9 @@ def _end(title: str, width: int) -> str:
     return "…" + (words or title[-(width - 1) :])
 
 
-def count(number: float) -> str:
-    """A whole number with commas."""
-    return f"{number:,.0f}"
+def count(number: float | None) -> str:
+    """A whole number with commas; a dash for what is not told."""
+    return "–" if number is None else f"{number:,.0f}"
 
 
 def percent(share: float) -> str:

@@ -43,6 +43,7 @@ def write(
     run: Run,
     sample: Sample,
     tables: Mapping[str, pd.DataFrame],
+    evaluation: pd.DataFrame | None,
     manifest: dict[str, Any],
     settings: ReportConfig,
 ) -> int:
@@ -55,6 +56,8 @@ def write(
     sample : Sample
     tables : mapping
         The tables `profiles`, `cluster_movies`, `cluster_genres`, `cluster_years` and `components`.
+    evaluation : DataFrame, optional
+        The table of that name.
     manifest : dict
         What is known of the run so far.
     settings : ReportConfig
@@ -72,6 +75,7 @@ def write(
         years=tables["cluster_years"],
         components=tables["components"],
         sample=sample,
+        evaluation=evaluation,
         user_ids=settings.report_user_ids,
     )
     drawn = page.figures(content)

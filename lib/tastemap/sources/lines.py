@@ -43,7 +43,7 @@ NO_MOVIE = -1
 """Movie id of lines before the first header."""
 
 _INT32, _INT64 = (-(2**31), 2**31 - 1), (-(2**63), 2**63 - 1)
-_LAST_SECOND = 253_402_300_799  # the end of the year 9999, the last that Spark shows
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999, which Spark shows
 _ARROW_TYPES = {
     "user_id": pa.int64(),
     "movie_id": pa.int64(),
@@ -134,7 +134,7 @@ def _parse_fast(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.
         _all_within(movie_ids, _INT32)
         and (lines.movie_ids is None or _all_within(movie_ids, (0, _INT32[1])))
         and _all_within(rating, (np.float32(scale[0]), np.float32(scale[1])))
-        and _all_within(seconds, (-_LAST_SECOND, _LAST_SECOND))
+        and _all_within(seconds, (_FIRST_SECOND, _LAST_SECOND))
     ):
         return None
     time = columns["seconds"] if "seconds" in columns else columns["date"]
@@ -280,7 +280,7 @@ def _numbers(texts: pa.Array) -> tuple[pa.Array, Bools]:
 
 def _seconds(texts: pa.Array) -> tuple[pa.Array, Bools]:
     """Read seconds since 1970."""
-    seconds, faulty = _integers(texts, (-_LAST_SECOND, _LAST_SECOND))
+    seconds, faulty = _integers(texts, (_FIRST_SECOND, _LAST_SECOND))
     return _timestamps(seconds), faulty
 
 

@@ -1,0 +1,154 @@
+"""From ratings that are kept to fitted segments: features, principal components, clusters."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tastemap import features as featuring
+from tastemap import schemas, segmentation, warm_start
+from tastemap.blocks import BlockMatrix
+from tastemap.catalogue import Catalogue
+from tastemap.clustering import algorithms
+from tastemap.clustering.estimation import Clustering
+from tastemap.config import Config
+from tastemap.decomposition.krylov import Progress
+from tastemap.decomposition.pca import PCA
+from tastemap.decomposition.principal import Decomposition, decompose
+from tastemap.errors import UserError
+from tastemap.evaluation.choice import Choice, choose
+from tastemap.evaluation.evaluate import evaluate, hold_out
+from tastemap.features import Features, loading
+from tastemap.intake import Cleaned
+from tastemap.runs import Run
+from tastemap.segmentation import Projection, Segmentation
+from tastemap.stages import Stages
+from tastemap.warm_start import Continuation, Earlier
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Segments, and how they came about."""
+
+    choice: Choice
+    """Of the number of clusters."""
+    features: Features
+    decomposition: Decomposition
+    passes: Sequence[Progress]
+    """Of the PCA."""
+    clustering: Clustering
+    continuation: Continuation | None
+    """Of the clusters of an earlier run."""
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """Ratings to clusters, memberships at the temperature that was chosen."""
+        clusters = self.clustering.model
+        if self.choice.temperature is not None:
+            clusters = clusters.tempered(self.choice.temperature)
+        return Segmentation(Projection.of(self.features, self.decomposition), clusters)
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures of merit for the record."""
+        decomposition, clustering = self.decomposition, self.clustering
+        return {
+            "pca_passes": decomposition.passes,
+            "pca_pass_seconds": [round(one.seconds, 3) for one in self.passes],
+            "pca_residual_share": decomposition.error,
+            "pca_converged": decomposition.converged,
+            "variance_ratio": float(decomposition.variance_ratio.sum()),
+            "clustering_cost": clustering.cost,
+            "clustering_iterations": clustering.iterations,
+            "cluster_sizes": clustering.sizes.tolist(),
+            "choice": self.choice.reason,
+            "verdict": self.choice.verdict,
+            "temperature": self.choice.temperature,
+            "warm_start": None if self.continuation is None else self.continuation.record(),
+        }
+
+
+def fit(
+    kept: Cleaned, titles: Catalogue, earlier: Earlier | None, run: Run, config: Config, stages: Stages
+) -> Fit:
+    """Choose the number of clusters, then fit the principal components and the clusters to all ratings."""
+    choice = choose_clusters(kept, titles, run, config, stages)
+    matrix, (n_components,) = kept.matrix, config.decomposition.n_components
+    features = featuring.fit(matrix, kept.movies.n_ratings, kept.movies.rating_sums, config.weighting, titles)
+    featuring.check_size(features, [n_components])
+    passes: list[Progress] = []
+    with stages("principal components", "passes") as stage:
+
+        def passed(one: Progress) -> None:
+            passes.append(one)
+            stage.rows = one.passes
+
+        decomposition = principal_components(matrix, features, run, config, passed)
+        stage.rows = decomposition.passes
+    projection = Projection.of(features, decomposition)
+    with stages("cluster", "clusters") as stage:
+        scores = segmentation.scores(matrix, projection, kept.counts["users"])
+        continuation = None
+        if earlier is None:
+            clustering = algorithms.fit(scores, choice.n_clusters, config.clustering, config.run.seed)
+        else:
+            clustering, continuation = warm_start.fit(
+                earlier, matrix, kept.movies.ids, projection, scores, choice.n_clusters, config
+            )
+        stage.rows = len(clustering.sizes)
+    return Fit(choice, features, decomposition, passes, clustering, continuation)
+
+
+def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: Stages) -> Choice:
+    """The number of clusters that is asked for, or of several the one that earns it, with what speaks for it.
+
+    To choose, every number is fitted without some of the ratings and judged by them; the tables `evaluation`
+    and `cluster_stability` hold the whole curve. The clusters themselves are then fitted on all ratings.
+    """
+    if len(config.clustering.n_clusters) == 1:
+        return Choice(config.clustering.n_clusters[0], reason="as asked for")
+    with stages("choose clusters", "numbers") as stage:
+        data = hold_out(kept.matrix, titles, kept.counts["users"], config)
+        found = evaluate(data, config)
+        run.write_small("evaluation", found.figures, schemas.EVALUATION)
+        run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
+        stage.rows = len(config.clustering.n_clusters)
+    return choose(found.figures)
+
+
+def principal_components(
+    matrix: BlockMatrix,
+    features: Features,
+    run: Run,
+    config: Config,
+    on_pass: Callable[[Progress], None],
+) -> Decomposition:
+    """Principal components of the weighted ratings, by the solver that is configured."""
+    settings = config.decomposition
+    (n_components,) = settings.n_components
+    if settings.pca_solver == "spark":
+        vectors = features.stage().transform(run.read("user_vectors"))
+        pca = PCA(k=n_components, inputCol="weights", solver="spark", seed=config.run.seed)
+        try:
+            return pca.fit(vectors).decomposition
+        except ValueError as error:
+            raise UserError(f"--pca-solver spark: {error}") from error
+    found = decompose(
+        loading(features, matrix),
+        n_components,
+        tol=settings.pca_tolerance,
+        seed=config.run.seed,
+        on_pass=on_pass,
+    )
+    if not found.converged:
+        log.warning(
+            "the PCA stopped after %d passes at a residual share of %.1e, above --pca-tolerance %.1e: its "
+            "last components are rough; raise the tolerance or ask for fewer by --n-components",
+            found.passes,
+            found.error,
+            settings.pca_tolerance,
+        )
+    return found

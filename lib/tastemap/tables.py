@@ -1,0 +1,78 @@
+"""The small tables of a run: clusters, components and movies, with nothing of too few people in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from tastemap import catalogue, profiles, schemas
+from tastemap.blocks import BlockMatrix
+from tastemap.catalogue import Catalogue
+from tastemap.cleaning import Movies
+from tastemap.config import Config
+from tastemap.features import labelled
+from tastemap.fitting import Fit
+from tastemap.suppression import Suppression
+
+SCHEMAS: dict[str, StructType] = {
+    "profiles": schemas.PROFILES,
+    "cluster_movies": schemas.CLUSTER_MOVIES,
+    "cluster_genres": schemas.CLUSTER_GENRES,
+    "cluster_years": schemas.CLUSTER_YEARS,
+    "components": schemas.COMPONENTS,
+    "movie_index": schemas.MOVIE_INDEX,
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables by name, and how much was left out of them."""
+
+    of: dict[str, pd.DataFrame]
+    suppressed: dict[str, int]
+
+
+def describe(
+    matrix: BlockMatrix,
+    fitted: Fit,
+    assignments: DataFrame,
+    titles: Catalogue,
+    movies: Movies,
+    scale: tuple[float, float],
+    config: Config,
+) -> Tables:
+    """All of `SCHEMAS`: one pass over the blocks, one over the `assignments` table."""
+    bars = profiles.rating_bars(scale)
+    found = profiles.aggregate(matrix, fitted.segmentation, bars, titles.labels().of_movies)
+    shown = Suppression.of(found, titles, config.privacy.min_cell_users)
+    of_clusters = profiles.profiles(found, bars).merge(activity(assignments), on="cluster")
+    of_movies = profiles.cluster_movies(found, titles, config.profiles.effect_shrinkage)
+    tables = {
+        "profiles": shown.profiles(of_clusters),
+        "cluster_movies": shown.cluster_movies(of_movies),
+        "cluster_genres": shown.cluster_genres(profiles.cluster_genres(found, titles)),
+        "cluster_years": shown.cluster_years(profiles.cluster_years(found, titles)),
+        "components": profiles.components(fitted.decomposition, labelled(fitted.features, titles)),
+        "movie_index": shown.movie_index(catalogue.movie_index(titles, movies)),
+    }
+    return Tables(tables, shown.counts())
+
+
+def activity(assignments: DataFrame) -> pd.DataFrame:
+    """Quantiles of the number of ratings of each cluster's users."""
+    names = schemas.ACTIVITY.names
+    shares = F.array(*(F.lit(share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)))
+    quantiles = assignments.groupBy("cluster").agg(
+        F.percentile_approx("n_ratings", shares).alias("quantiles")
+    )
+    rows = quantiles.collect()  # a row a cluster
+    return pd.DataFrame(
+        {
+            "cluster": [row["cluster"] for row in rows],
+            "activity": [dict(zip(names, row["quantiles"], strict=True)) for row in rows],
+        }
+    )
