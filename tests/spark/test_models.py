@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tastemap.clustering.centres import Centres, CentresModel
 from tastemap.clustering.mixture import Mixture, MixtureModel
 from tastemap.decomposition import PCA, PCAModel
 from tastemap.decomposition.principal import Decomposition
+from tastemap.features import GenreFeatures, GenreFeaturesModel
 from tastemap.weighting import Weighting, WeightingModel
 
 Array = npt.NDArray[np.float64]
@@ -56,6 +57,19 @@ MIXTURE = Mixture(np.array([0.5, 0.3, 0.2]), CENTRES.centres, np.diag([3.0, 2, 1
 
 def weights(rows: Array) -> dict[str, Array]:
     return {"weights": WEIGHTING.apply(sparse.csr_matrix(rows)).toarray()}
+
+
+GENRES = GenreFeatures(
+    effects=replace(WEIGHTING, normalize=False),
+    incidence=np.array([[1.0, 0], [0, 1], [1, 1], [0, 0]]),
+    mean=np.array([0.3, 0.4, 1 / 3, -0.1]),
+    scale=np.array([0.5, 0.25, 1.0, 0.7]),
+    movies=replace(WEIGHTING, kind="centered"),
+)
+
+
+def genre_features(rows: Array) -> dict[str, Array]:
+    return {"weights": GENRES.apply(sparse.csr_matrix(rows)).toarray()}
 
 
 def scores(rows: Array) -> dict[str, Array]:
@@ -96,6 +110,7 @@ class Case:
 
 MODELS = {
     "WeightingModel": Case(lambda: WeightingModel(WEIGHTING), weights),
+    "GenreFeaturesModel": Case(lambda: GenreFeaturesModel(GENRES), genre_features),
     "PCAModel": Case(lambda: PCAModel(DECOMPOSITION), scores),
     "CentresModel": Case(lambda: CentresModel(CENTRES), nearest),
     "MixtureModel": Case(lambda: MixtureModel(MIXTURE), likeliest),
@@ -241,7 +256,7 @@ class TestTransform:
         assert_appends(found, expected)
 
     def test_dense_vectors_give_the_same(self, case: Case, spark: SparkSession) -> None:
-        if case is MODELS["WeightingModel"]:
+        if case in (MODELS["WeightingModel"], MODELS["GenreFeaturesModel"]):
             pytest.skip("to a weighting a stored zero is a rating, as it has to be")
         model = case.make()
         frame = vector_frame(spark, RATINGS, column=model.getInputCol())
