@@ -19,7 +19,7 @@ from tastemap import cli
 
 SECTIONS = (
     *("source", "cleaning", "weighting", "decomposition", "clustering"),
-    *("profiles", "privacy", "report", "run"),
+    *("evaluation", "profiles", "privacy", "report", "run"),
 )
 
 

@@ -18,6 +18,7 @@ from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.errors import UserError
+from tastemap.evaluation import truth
 from tastemap.evaluation.choice import Choice, choose
 from tastemap.evaluation.evaluate import evaluate, hold_out
 from tastemap.features import Features, loading
@@ -112,7 +113,8 @@ def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, 
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     with stages("choose clusters", "numbers") as stage:
         data = hold_out(kept.matrix, titles, kept.counts["users"], config)
-        found = evaluate(data, config)
+        path, spark = config.evaluation.truth, kept.matrix.frame.sparkSession
+        found = evaluate(data, config, None if path is None else truth.read(spark, path))
         run.write_small("evaluation", found.figures, schemas.EVALUATION)
         run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
         stage.rows = len(config.clustering.n_clusters)

@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 import make_ratings
 from logs import rating_log
 from tastemap import catalogue, cleaning, pivot, schemas
+from tastemap.clustering import estimation
 from tastemap.config import Config, from_options
 from tastemap.errors import UserError
 from tastemap.evaluation import evaluate, truth
@@ -104,11 +105,15 @@ def test_predictors_stand_in_the_order_they_must(found: Evaluation) -> None:
     assert recall["hard"] > 1.2 * recall["popularity"]
 
 
-def test_partitions_do_not_matter(spark: SparkSession, tmp_path: Path) -> None:
+def test_partitions_do_not_matter_nor_that_starts_are_made_on_a_sample(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimation, "SAMPLE", 150)
     log, _ = planted(tmp_path)
     config = from_options(**OPTIONS | {"n_components": "4", "n_clusters": "4", "repeats": 1})
     one, five = (judged(spark, log, config, n).figures for n in (1, 5))
     pd.testing.assert_frame_equal(one, five, rtol=1e-6)
+    assert (curve(one)["stability"] > 0.5).all()
 
 
 def test_random_ratings_are_said_to_have_no_structure(spark: SparkSession) -> None:

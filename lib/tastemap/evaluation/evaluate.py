@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from tastemap import features, weighting
+from tastemap import features, pivot, weighting
 from tastemap.blocks import BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.config import Config
+from tastemap.errors import UserError
 from tastemap.evaluation import figures, prediction, ranking, separation, truth
 from tastemap.evaluation.ceiling import als
 from tastemap.evaluation.figures import Measured, Row, Setting
@@ -26,8 +27,9 @@ from tastemap.weighting import Weighting
 
 Array = npt.NDArray[np.float64]
 
-MEASURED_BYTES = 128 << 20
-"""Memory for the sums of the settings that are judged in one pass, on the driver and in each task."""
+MEASURED_BYTES = 32 << 20
+"""Memory for the sums of the settings that are judged in one pass, in each task; the driver gets up to 16 of
+them. A single setting may take more: k · d · 32 bytes."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,19 @@ class Evaluation:
 
 
 def hold_out(matrix: BlockMatrix, catalogue: Catalogue, n_users: int, config: Config) -> Data:
-    """Keep ratings from fitting, and fit the effects on the others: one pass."""
+    """Keep ratings from fitting, and fit the effects on the others: one pass.
+
+    Raises
+    ------
+    UserError
+        No rating is held out.
+    """
     holdout = Holdout(config.evaluation.holdout, config.run.seed, catalogue.movie_ids)
     n_ratings, rating_sums = rating_counts(matrix.loading(holdout.training(matrix.load)))
+    if n_ratings.sum() == pivot.size(matrix)[1]:
+        raise UserError(
+            f"--holdout is {config.evaluation.holdout}, which keeps no rating of so small a log; raise it"
+        )
     of_effects = replace(config.weighting, weighting=("residual",), normalize=False)
     effects = weighting.fit(n_ratings, rating_sums, of_effects)
     return Data(matrix, holdout, n_ratings, rating_sums, effects, n_users, catalogue)

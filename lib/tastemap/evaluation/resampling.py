@@ -11,6 +11,8 @@ from scipy.stats import poisson
 from tastemap.blocks import Block, Load
 from tastemap.hashing import uniform
 
+_STREAM = 1 << 32
+"""Added to seeds: by the same chance KMeans chooses its sample, which must not be of those who come never."""
 _AT_MOST = poisson.cdf(np.arange(20), mu=1.0)
 """Chance that a user comes at most 0, 1, 2 ... times."""
 
@@ -23,7 +25,7 @@ def resampled(load: Load[Block], seed: int) -> Load[Block]:
 
     def load_resampled(batch: pa.RecordBatch) -> Iterator[Block]:
         for block in load(batch):
-            times = np.searchsorted(_AT_MOST, uniform(block.ids, seed), side="right")
+            times = np.searchsorted(_AT_MOST, uniform(block.ids, seed + _STREAM), side="right")
             rows = np.repeat(np.arange(block.ids.size), times)
             if rows.size:
                 yield Block(block.ids[rows], block.matrix[rows])

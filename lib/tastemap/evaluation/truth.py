@@ -58,6 +58,11 @@ def contingency(matrix: BlockMatrix, judge: Judge, truth: DataFrame) -> list[Arr
     """Of every setting how many users of each cluster (row) are of each group (column).
 
     One pass, and one shuffle of a user's clusters by all settings to the user's group.
+
+    Raises
+    ------
+    UserError
+        No user of the log is in `truth`.
     """
 
     def label(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
@@ -71,6 +76,8 @@ def contingency(matrix: BlockMatrix, judge: Judge, truth: DataFrame) -> list[Arr
     labels = matrix.map_blocks(label, "user_id long, labels array<int>")
     joined = labels.join(truth, "user_id").select("group", F.posexplode("labels").alias("setting", "cluster"))
     counts = joined.groupBy("setting", "cluster", "group").count().toPandas()  # settings × clusters × groups
+    if counts.empty:
+        raise UserError("--truth: none of its users is in the log after cleaning; are the ids the same?")
     return [
         found.pivot(index="cluster", columns="group", values="count").fillna(0.0).to_numpy(np.float64)
         for _, found in counts.groupby("setting")
