@@ -63,9 +63,7 @@ class WeightingConfig:
         choices=FEATURES,
     )
     normalize: bool = option(True, "scale every user's vector to length 1")
-    movie_shrinkage: float = option(
-        25.0, "ratings of prior weight that pull a movie's effect to 0", minimum=0
-    )
+    movie_shrinkage: float = option(5.0, "ratings of prior weight that pull a movie's effect to 0", minimum=0)
     user_shrinkage: float = option(10.0, "ratings of prior weight that pull a user's effect to 0", minimum=0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from logs import random_log, to_block
-from tastemap import pipeline, profiles, schemas
+from tastemap import profiles, schemas, tables
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER
 from tastemap.blocks import BlockMatrix, decode, encode
 from tastemap.catalogue import Catalogue, movie_index
@@ -93,7 +93,7 @@ def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
     users = pd.DataFrame(
         {"cluster": rng.integers(0, 3, 500), "n_ratings": (rng.pareto(1, 500) * 20).astype(int)}
     )
-    found = pipeline.activity(spark.createDataFrame(users).repartition(3)).set_index("cluster")["activity"]
+    found = tables.activity(spark.createDataFrame(users).repartition(3)).set_index("cluster")["activity"]
     assert sorted(found.index) == [0, 1, 2]
     for cluster, some in users.groupby("cluster")["n_ratings"]:
         quantiles = np.quantile(some, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")

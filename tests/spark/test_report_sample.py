@@ -14,6 +14,7 @@ from logs import random_log, to_block
 from tastemap import schemas
 from tastemap.blocks import BlockMatrix, decode, encode
 from tastemap.clustering.centres import Centres
+from tastemap.config import Config, from_options
 from tastemap.hashing import uniform
 from tastemap.report import sample
 from tastemap.report.content import Sample
@@ -40,7 +41,7 @@ USERS = pd.DataFrame(
 )
 SEGMENTS = Segmentation(
     Projection(Weighting("stars", False, 0.0, np.zeros(D), 0.0), COMPONENTS, np.zeros(M)),
-    Centres(CENTRES, 2.0),
+    Centres(CENTRES, 2.0, temperature=1.0),
 )
 
 
@@ -74,7 +75,7 @@ def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -
     assert table["cluster"].tolist() == expected["cluster"].tolist()
     assert table["n_ratings"].tolist() == expected["n_ratings"].tolist()
     np.testing.assert_allclose(table["mean_rating"], expected["mean_rating"], rtol=1e-6)
-    kernel = 1 / (1 + DISTANCES**2 / 2.0)
+    kernel = np.exp(-(DISTANCES**2) * M / (2 * 2.0))
     membership = kernel.max(axis=1) / kernel.sum(axis=1)
     np.testing.assert_allclose(
         table["membership"], membership[TABLE.index.get_indexer(table.index)], rtol=1e-6
@@ -131,7 +132,7 @@ def test_activity_is_counted_in_half_octaves(spark: SparkSession) -> None:
 def test_all_of_it(spark: SparkSession) -> None:
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
     movies = cluster_movies()
-    found = sample.take(matrix(spark, 3), SEGMENTS, assignments, movies, MOVIE_IDS, seed=7)
+    found = sample.take(matrix(spark, 3), SEGMENTS, assignments, movies, MOVIE_IDS, Config())
     assert isinstance(found, Sample) and [one.cluster for one in found.members] == [0, 1, 2]
     for one in found.members:
         own = movies[movies["cluster"] == one.cluster]
@@ -142,10 +143,21 @@ def test_all_of_it(spark: SparkSession) -> None:
     assert found.activity["n_users"].sum() == len(USERS) == len(found.people.table)
 
 
+def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(spark: SparkSession) -> None:
+    assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
+    config = from_options(min_cell_users=8)
+    found = sample.take(matrix(spark, 3), SEGMENTS, assignments, cluster_movies(), MOVIE_IDS, config)
+    assert found.members == () and len(found.people.table) == len(USERS)
+    everything = sample.activity_bars(assignments)
+    expected = everything[everything["n_users"] >= 8].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.activity, expected)
+    assert 0 < len(expected) < len(everything)
+
+
 def test_a_cluster_that_nobody_is_in(spark: SparkSession) -> None:
     far = Segmentation(SEGMENTS.projection, Centres(np.vstack([CENTRES, np.full((1, M), 1e4)]), 2.0))
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    found = sample.take(matrix(spark, 2), far, assignments, cluster_movies(), MOVIE_IDS, seed=7)
+    found = sample.take(matrix(spark, 2), far, assignments, cluster_movies(), MOVIE_IDS, Config())
     last = found.members[3]
     assert len(last.active) == len(last.typical) == last.movie_ids.size == 0
 
