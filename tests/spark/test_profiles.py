@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from logs import random_log, to_block
-from tastemap import profiles, schemas, tables
+from tastemap import profiles, schemas
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER
 from tastemap.blocks import BlockMatrix, decode, encode
 from tastemap.catalogue import Catalogue, movie_index
@@ -21,6 +21,7 @@ from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation, assignments
+from tastemap.tables import activity as activity_of
 from tastemap.weighting import Weighting
 
 K, M = 3, 2
@@ -93,7 +94,7 @@ def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
     users = pd.DataFrame(
         {"cluster": rng.integers(0, 3, 500), "n_ratings": (rng.pareto(1, 500) * 20).astype(int)}
     )
-    found = tables.activity(spark.createDataFrame(users).repartition(3)).set_index("cluster")["activity"]
+    found = activity_of(spark.createDataFrame(users).repartition(3)).set_index("cluster")["activity"]
     assert sorted(found.index) == [0, 1, 2]
     for cluster, some in users.groupby("cluster")["n_ratings"]:
         quantiles = np.quantile(some, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
