@@ -32,8 +32,9 @@ class Choice:
 def curve(figures: pd.DataFrame) -> pd.DataFrame:
     """A row a setting: what a person compares, from the `evaluation` table.
 
-    Columns weighting, n_components, n_clusters, rmse (hard), soft, gain, gain_error, recall, ndcg, stability
-    (mean over repeats), silhouette, largest_share, temperature; truth where groups are known.
+    Columns weighting, n_components, n_clusters, rmse (hard), soft, gain and gain_error (hard), soft_gain,
+    soft_gain_error, recall, ndcg, stability (mean over repeats), silhouette, largest_share, temperature;
+    truth where groups are known.
     """
     of_settings = figures[figures["weighting"].notna()].astype({"n_components": int, "n_clusters": int})
     keys = ["weighting", "n_components", "n_clusters"]
@@ -43,6 +44,8 @@ def curve(figures: pd.DataFrame) -> pd.DataFrame:
         ("soft", "rmse"): "soft",
         ("hard", "gain"): "gain",
         ("hard", "gain_error"): "gain_error",
+        ("soft", "gain"): "soft_gain",
+        ("soft", "gain_error"): "soft_gain_error",
         ("hard", "recall_at_20"): "recall",
         ("hard", "ndcg_at_20"): "ndcg",
         ("none", "stability"): "stability",
@@ -82,12 +85,18 @@ def choose(figures: pd.DataFrame) -> Choice:
 
 
 def verdict(figures: pd.DataFrame, n_clusters: int | None = None) -> str:
-    """A sentence or two about whether clusters mean anything: so many, or those that predict best."""
+    """A sentence or two about whether clusters mean anything: so many, or those that predict best.
+
+    By the hard or the soft prediction, whichever gains more: memberships make more of the same clusters.
+    """
     settings = curve(figures)
     if n_clusters is not None:
         settings = settings[settings["n_clusters"] == n_clusters]
-    best = settings.sort_values("gain").iloc[-1]
-    gain, error, stability = best["gain"], best["gain_error"], best["stability"]
+    predictor, prefix = max(
+        (("Memberships", "soft_"), ("Clusters", "")), key=lambda one: settings[f"{one[1]}gain"].max()
+    )
+    best = settings.sort_values(f"{prefix}gain").iloc[-1]
+    gain, error, stability = best[f"{prefix}gain"], best[f"{prefix}gain_error"], best["stability"]
     named = f"{best['weighting']}, {best['n_components']} components, {best['n_clusters']} clusters"
     if not gain > CERTAIN * error:
         change = "lower" if gain > 0 else "raise"
@@ -96,10 +105,10 @@ def verdict(figures: pd.DataFrame, n_clusters: int | None = None) -> str:
             f"The best {change} their RMSE by {abs(gain):.4f} ± {error:.4f} ({named}), with stability "
             f"{stability:.2f}: do not read anything into these segments."
         )
-    told = f"lower the RMSE of held-out ratings by {gain:.4f} ± {error:.4f} ({named})"
+    told = f"{predictor} lower the RMSE of held-out ratings by {gain:.4f} ± {error:.4f} ({named})"
     if stability < CHANCE:
         return (
-            f"Clusters {told}, but resampled users are clustered anew each time (stability {stability:.2f}): "
-            "taste is there, its borders are not. Take fewer clusters or more users before naming segments."
+            f"{told}, but resampled users are clustered anew each time (stability {stability:.2f}): taste is "
+            "there, its borders are not. Take fewer clusters or more users before naming segments."
         )
-    return f"Clusters {told}; on resampled users they are found again with stability {stability:.2f}."
+    return f"{told}; on resampled users clusters are found again with stability {stability:.2f}."
