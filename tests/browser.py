@@ -93,7 +93,7 @@ def wait_for(driver: Any, script: str) -> Any:
     """Wait until a script returns something that is true; what it returned."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, 20).until(lambda d: d.execute_script(script))
+    return WebDriverWait(driver, 60).until(lambda d: d.execute_script(script))
 
 
 def place(driver: Any, figure: str, x: float, y: float) -> tuple[int, int]:

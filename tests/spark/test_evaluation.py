@@ -26,7 +26,7 @@ OPTIONS = {"min_user_ratings": 10, "min_movie_ratings": 3, "n_components": "4,8"
 
 
 def planted(folder: Path) -> tuple[pd.DataFrame, Path]:
-    size = ("--users", "600", "--movies", "400", "--ratings", "30000", "--groups", "4")
+    size = ("--users", "600", "--movies", "400", "--ratings", "30000", "--groups", "4", "--separation", "1.3")
     make_ratings.main(["--format", "parquet", *size, "--seed", "11", "--output", str(folder / "log")])
     return pd.read_parquet(folder / "log/ratings.parquet"), folder / "log/groups.parquet"
 
