@@ -158,7 +158,7 @@ def run(job: Callable[[], str | None]) -> int:
         except Exception:
             if not console.json:
                 raise
-            # A bug, told with its trace: Python's own would be no JSON, and whoever reads lines would miss it.
+            # A bug, told with its trace as JSON: Python's own text would be none.
             code = FAILED
             log.exception("the job failed")
         end = JobEnd(code, round(time.perf_counter() - start, 3))
