@@ -132,6 +132,12 @@ def drag(driver: Any, start: tuple[int, int], end: tuple[int, int]) -> None:
 
 PEOPLE = "Bokeh.documents.map((one) => one.get_model_by_name('people')).find((one) => one)"
 """The data of the map."""
+FOCUSED = """
+    let found = document.activeElement;
+    while (found.shadowRoot?.activeElement) found = found.shadowRoot.activeElement;
+    return found;
+"""
+"""The element that has the focus, in whatever shadow root it is."""
 TOOLTIP = """
     const within = (root) => [...root.querySelectorAll("*")].flatMap((one) => [
         ...(one.matches(".bk-Tooltip") && one.getBoundingClientRect().width ? [one] : []),

@@ -2,12 +2,22 @@
 (function () {
   // Figures are drawn when they come into view: a page of many segments opens at once.
   const drawn = new Set();
+  // A picture has nothing to do for keys: one that stopped them would only be in the way. Bokeh draws in shadow roots.
+  function pass(root) {
+    root.querySelectorAll("*").forEach((one) => {
+      if (one.tabIndex >= 0) one.tabIndex = -1;
+      if (one.shadowRoot) pass(one.shadowRoot);
+    });
+  }
   function draw(place) {
     const name = place.dataset.figure;
     if (drawn.has(name)) return;
     drawn.add(name);
     const item = JSON.parse(document.querySelector(`[data-item="${name}"]`).textContent);
-    Bokeh.embed.embed_item(item, place).then(() => place.classList.add("drawn"));
+    Bokeh.embed.embed_item(item, place).then(() => {
+      pass(place);
+      place.classList.add("drawn");
+    });
   }
   const places = [...document.querySelectorAll("[data-figure]")];
   const watcher = new IntersectionObserver(
