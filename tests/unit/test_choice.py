@@ -62,6 +62,11 @@ def test_memberships_count_where_they_predict_better() -> None:
     assert verdict(figures((3, 0.01, 0.003, (0.5,)))).startswith("Clusters lower")
 
 
+def test_nobody_is_told_to_take_fewer_than_two_clusters() -> None:
+    told = [verdict(figures((k, 0.02, 0.003, (0.1,)))) for k in (2, 3)]
+    assert "Take more users before" in told[0] and "Take fewer clusters or more users before" in told[1]
+
+
 def test_what_is_told_fits_the_terminal() -> None:
     lines = table_lines(figures((4, 0.02, 0.003, (0.5,)), (40, 0.03, 0.003, (0.4,))))
     assert lines[0].split()[:5] == ["weighting", "components", "clusters", "RMSE", "hard"]

@@ -8,6 +8,8 @@ import pandas as pd
 
 CERTAIN = 2.0
 """Standard errors that a gain must exceed to be more than chance."""
+FEWEST = 2
+"""Clusters below which there is nothing to compare."""
 CHANCE = 0.2
 """Stability below which it is mostly chance who is in which cluster; random ratings have 0."""
 
@@ -107,8 +109,9 @@ def verdict(figures: pd.DataFrame, n_clusters: int | None = None) -> str:
         )
     told = f"{predictor} lower the RMSE of held-out ratings by {gain:.4f} ± {error:.4f} ({named})"
     if stability < CHANCE:
+        remedy = "more users" if best["n_clusters"] <= FEWEST else "fewer clusters or more users"
         return (
             f"{told}, but resampled users are clustered anew each time (stability {stability:.2f}): taste is "
-            "there, its borders are not. Take fewer clusters or more users before naming segments."
+            f"there, its borders are not. Take {remedy} before naming segments."
         )
     return f"{told}; on resampled users clusters are found again with stability {stability:.2f}."
