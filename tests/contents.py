@@ -14,7 +14,7 @@ from tastemap.catalogue import Catalogue
 from tastemap.clustering.centres import Centres
 from tastemap.config import Config
 from tastemap.decomposition.principal import Decomposition
-from tastemap.profiles import Aggregates
+from tastemap.profiles import Aggregates, Axes
 from tastemap.report import sample
 from tastemap.report.content import Content, Members, People, Sample
 from tastemap.segmentation import Projection, Segmentation
@@ -66,11 +66,13 @@ def content(
     known = catalogue()
     if not genres:
         known = Catalogue(MOVIE_IDS, known.titles, ((),) * D, (None,) * D)
-    block = Block(FIRST_USER + np.arange(n_users), ratings(n_users))
+    stars = ratings(n_users)
+    # People of the later segments came later.
+    years = 30 + np.arange(stars.nnz) % 3 + np.repeat(np.arange(n_users) % K, np.diff(stars.indptr))
+    block = Block(FIRST_USER + np.arange(n_users), stars, years.astype(np.int16))
     segments = segmentation(block)
-    labels = known.labels().of_movies
-    bars = profiles.rating_bars((0.5, 5.0))
-    aggregates = Aggregates(*profiles.aggregate_block(block, segments, bars, labels))
+    axes = Axes(profiles.rating_bars((0.5, 5.0)), known.labels().of_movies, tuple(range(30, 36)))
+    aggregates = Aggregates(*profiles.aggregate_block(block, segments, axes))
     movies = profiles.cluster_movies(aggregates, known, 25.0)
     people = sample.describe(block, segments).to_pandas()
     scores = np.array(people.pop("scores").tolist(), dtype=np.float64)
@@ -83,7 +85,7 @@ def content(
     return Content(
         manifest=manifest(n_users, block.matrix.nnz, counts),
         rejects=pd.DataFrame({"reason": ["rating off the scale", "no user id"], "n": [12, 3]}),
-        profiles=profiles.profiles(aggregates, bars).assign(activity=activity),
+        profiles=profiles.profiles(aggregates, axes).assign(activity=activity),
         movies=movies,
         genres=profiles.cluster_genres(aggregates, known),
         years=profiles.cluster_years(aggregates, known),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from scipy import sparse
 
 from tastemap import schemas
-from tastemap.blocks import Block
+from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.sources.log import RatingLog
 
 
@@ -42,12 +43,30 @@ def block_triples(block: Block, movie_ids: np.ndarray | None = None) -> list[tup
     return list(zip(users.tolist(), movies.tolist(), block.matrix.data.tolist(), strict=True))
 
 
+def years(log: pd.DataFrame) -> np.ndarray:
+    """Years since 1970 in which the ratings of a log were given, as blocks hold them."""
+    return (log["rated_at"].dt.year - 1970).fillna(NO_YEAR).to_numpy(np.int16)
+
+
 def to_block(log: pd.DataFrame, movie_ids: np.ndarray) -> Block:
     """A log without duplicates as one block, its columns numbered as `movie_ids`."""
     users, rows = np.unique(log["user_id"], return_inverse=True)
     columns = np.searchsorted(movie_ids, log["movie_id"])
     stars = (log["rating"].to_numpy(np.float32), (rows, columns))
-    return Block(users, sparse.csr_matrix(stars, shape=(len(users), len(movie_ids))))
+    matrix = sparse.csr_matrix(stars, shape=(len(users), len(movie_ids)))
+    if "rated_at" not in log:
+        return Block(users, matrix)
+    return Block(users, matrix, years(log.sort_values(["user_id", "movie_id"])))
+
+
+def matrix(spark: SparkSession, log: pd.DataFrame, n_partitions: int, n_blocks: int = 9) -> BlockMatrix:
+    """A log's users in blocks, block after block over the partitions, of which some may have none."""
+    movie_ids = np.unique(log["movie_id"])
+    share = log["user_id"].rank(method="dense").astype(int) % n_blocks
+    blocks = [to_block(log[share == number], movie_ids) for number in range(n_blocks)]
+    rows = [tuple(cell[0].as_py() for cell in encode(block).columns) for block in blocks]
+    frame = spark.createDataFrame(spark.sparkContext.parallelize(rows, n_partitions), schemas.BLOCKS)
+    return BlockMatrix(frame, n_partitions, partial(decode, n_columns=movie_ids.size), movie_ids.size)
 
 
 def rating_log(

@@ -32,6 +32,8 @@ Load = Callable[[pa.RecordBatch], Iterator[B]]
 BlockFunction = Callable[[Iterator[B]], Iterator[pa.RecordBatch]]
 BlockSums = Callable[[Iterator[B]], Sequence[Array]]
 
+NO_YEAR = np.iinfo(np.int16).min
+"""Year of a value whose time is not known."""
 STORAGE = StorageLevel.DISK_ONLY
 """Where blocks are persisted: read from the system's page cache while there is memory, else from disk.
 Measured on a log of Netflix's size: a pass takes as long as from the heap, which then needs 1 GB less."""
@@ -45,6 +47,8 @@ class Block:
     """Of shape (n,)."""
     matrix: sparse.csr_matrix
     """Of shape (n, d)."""
+    years: npt.NDArray[np.int16] | None = None
+    """Year of each value of the matrix, since 1970, or `NO_YEAR`; None where nobody needs them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,17 @@ class BlockMatrix(BlockFrame[Block]):
         """The same rows, their values loaded in another way."""
         return replace(self, load=load)
 
+    def dated(self) -> DatedMatrix:
+        """The same rows, with the years of their values."""
+        return DatedMatrix(self.frame, self.n_partitions, self.load, self.n_columns)
+
+
+@dataclass(frozen=True)
+class DatedMatrix(BlockMatrix):
+    """A matrix whose blocks have `years`: a byte a value that other passes need not read."""
+
+    columns: ClassVar[Sequence[str]] = (*BlockMatrix.columns, "years")
+
 
 def _load_blocks(load: Load[B], function: Callable[[Iterator[B]], T], batches: Iterator[pa.RecordBatch]) -> T:
     return function(block for batch in batches for block in load(batch))
@@ -110,17 +125,23 @@ def encode(block: Block) -> pa.RecordBatch:
         matrix.indices.astype(np.int32, copy=False),
         matrix.data,
     ]
+    years = pa.nulls(1, pa.binary()) if block.years is None else compact.cell(block.years)
     counts = (pa.array([matrix.shape[0]], pa.int64()), pa.array([matrix.nnz], pa.int64()))
-    return pa.record_batch([*map(compact.cell, arrays), *counts], names=schemas.BLOCKS.names)
+    return pa.record_batch([*map(compact.cell, arrays), years, *counts], names=schemas.BLOCKS.names)
 
 
 def decode(batch: pa.RecordBatch, n_columns: int) -> Iterator[Block]:
-    """The blocks of a batch of encoded rows; their arrays are not to be written to."""
+    """The blocks of a batch of encoded rows, with years if these are among its columns.
+
+    Their arrays are not to be written to.
+    """
     for row in range(batch.num_rows):
         ids, indptr, indices, values = (
             compact.read(batch[name][row]).values() for name in BlockMatrix.columns
         )
-        yield Block(ids, vectors.csr(values, indices, indptr, n_columns))
+        dated = "years" in batch.schema.names and batch["years"][row].is_valid
+        years = compact.read(batch["years"][row]).values() if dated else None
+        yield Block(ids, vectors.csr(values, indices, indptr, n_columns), years)
 
 
 def from_vectors(n_columns: int, max_values: int = 1 << 21) -> ArrowFunction:

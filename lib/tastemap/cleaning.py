@@ -34,6 +34,8 @@ class Counts:
     users: int
     ratings: int
     """Without rejects and duplicates."""
+    years: tuple[int, ...] = ()
+    """Years since 1970 that ratings were given in, ascending."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,11 @@ class Movies:
 def count(gathered: DataFrame) -> Counts:
     """Sum up the counts that gathering left beside the blocks."""
     columns = ("n_records", F.size("rejects"), "n_duplicates", "n_rows", "n_values")
-    sums = gathered.agg(*(F.sum(column) for column in columns)).head()
-    assert sums is not None
-    return Counts(*(int(total or 0) for total in sums))
+    years = F.array_distinct(F.flatten(F.collect_set("years_seen")))
+    found = gathered.agg(*(F.sum(column) for column in columns), F.array_sort(years)).head()
+    assert found is not None
+    records, bad, duplicates, users, ratings = (int(total or 0) for total in found[:-1])
+    return Counts(records, bad, duplicates, users, ratings, tuple(found[-1]))
 
 
 def rejects(gathered: DataFrame) -> DataFrame:
@@ -173,4 +177,5 @@ def keep(block: Block, movie_ids: npt.NDArray[np.int32], min_user_ratings: int) 
     chosen = known & np.repeat(enough, np.diff(ratings.indptr))
     indptr = np.concatenate([[0], np.cumsum(counts[enough])])
     matrix = vectors.csr(ratings.data[chosen], columns[chosen], indptr, len(movie_ids))
-    return Block(block.ids[enough], matrix)
+    years = None if block.years is None else block.years[chosen]
+    return Block(block.ids[enough], matrix, years)

@@ -21,7 +21,14 @@ class Cleaned:
 
     matrix: BlockMatrix
     movies: cleaning.Movies
+    years: tuple[int, ...]
+    """Years since 1970 that ratings were given in, ascending."""
     counts: dict[str, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Users and ratings."""
+        return self.counts["users"], self.counts["ratings_kept"]
 
 
 @contextmanager
@@ -61,7 +68,7 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
             "users": users,
             "movies": movies.ids.size,
         }
-        yield Cleaned(matrix, movies, found)
+        yield Cleaned(matrix, movies, counts.years, found)
 
 
 def check_size(users: int, movies: int, config: Config) -> None:

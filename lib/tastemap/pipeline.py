@@ -88,9 +88,7 @@ def cluster_users(
                 stage.rows = n_users
             with stages("profile", "cells") as stage:
                 assignments = run.read("assignments")
-                told = tables.describe(
-                    matrix, fitted, assignments, titles, kept.movies, rating_log.scale, config
-                )
+                told = tables.describe(kept, fitted, assignments, titles, rating_log.scale, config)
                 stage.rows = len(told.of["cluster_movies"])
             if report:
                 with stages("sample for the report", "users") as stage:

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tastemap import compact, schemas, vectors
-from tastemap.blocks import Block, BlockMatrix, decode, encode
+from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.cleaning import keep
 from tastemap.compact import Compact
 from tastemap.executors import ArrowFunction, map_in_arrow
@@ -43,6 +43,7 @@ KEY_BITS = 64
 """Of a number that ratings are sorted by."""
 NEVER = np.iinfo(np.int64).min
 """Time of a rating that has none: older than any."""
+MICROSECONDS_PER_DAY = 86_400_000_000
 
 _REJECT = pa.schema(
     [("source", pa.string()), ("position", pa.int64()), ("raw", pa.string()), ("reason", pa.string())]
@@ -89,7 +90,7 @@ def index_columns(
             if kept.ids.size:
                 yield encode(kept)
 
-    frame = gathered.map_partitions(convert, schemas.BLOCKS)
+    frame = gathered.dated().map_partitions(convert, schemas.BLOCKS)
     return BlockMatrix(frame, gathered.n_partitions, partial(decode, n_columns=n_columns), n_columns)
 
 
@@ -239,7 +240,9 @@ def _gathered(columns: Sequence[npt.NDArray[Any]], rejects: pa.StructArray) -> p
     block = to_block(*columns)
     n_ratings = columns[0].size
     counts = [pa.array([n], pa.int64()) for n in (n_ratings + len(rejects), n_ratings - block.matrix.nnz)]
-    cells = [*encode(block).columns, *counts, _one_list(rejects)]
+    years = pd.unique(block.years) if block.years is not None else np.zeros(0, np.int16)
+    seen = pa.array(years[years != NO_YEAR], pa.int32())
+    cells = [*encode(block).columns, *counts, _one_list(seen), _one_list(rejects)]
     return pa.record_batch(cells, names=schemas.GATHERED.names)
 
 
@@ -249,7 +252,7 @@ def to_block(
     ratings: npt.NDArray[np.float32],
     times: npt.NDArray[np.int64],
 ) -> Block:
-    """Ratings in any order as CSR rows, users and movies ascending, the latest of each pair."""
+    """Ratings in any order as CSR rows, users and movies ascending, the latest of each pair, with years."""
     order, users, movies = _sorted_pairs(users, movies)
     same = (users[1:] == users[:-1]) & (movies[1:] == movies[:-1])
     if same.any():
@@ -258,7 +261,21 @@ def to_block(
     borders = np.ones(users.size + 1 if users.size else 1, np.bool_)
     borders[1:-1] = users[1:] != users[:-1]
     indptr = np.flatnonzero(borders)
-    return Block(users[indptr[:-1]], vectors.csr(ratings[order], movies, indptr, 2**31 - 1))
+    matrix = vectors.csr(ratings[order], movies, indptr, 2**31 - 1)
+    return Block(users[indptr[:-1]], matrix, _years(times)[order])
+
+
+def _years(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """Years since 1970, by UTC, of times in microseconds, `NO_YEAR` of `NEVER`."""
+    years = np.full(times.size, NO_YEAR, np.int16)
+    known = times != NEVER
+    days = times[known] // MICROSECONDS_PER_DAY
+    if days.size:
+        first = days.min()
+        # Ratings have few days: to look their years up takes an eighth of the time that NumPy does.
+        calendar = np.arange(first, days.max() + 1).astype("M8[D]").astype("M8[Y]").astype(np.int16)
+        years[known] = calendar[days - first]
+    return years
 
 
 def _sorted_pairs(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import sparse
 
 from tastemap.blocks import Block, BlockMatrix
@@ -26,7 +28,7 @@ MAX_HISTOGRAM_BARS = 20
 
 @dataclass(frozen=True)
 class Aggregates:
-    """Counts and sums a cluster (k of them), movie (d), rating bar (h) and label of movies (l)."""
+    """Counts and sums a cluster (k of them), movie (d), and rating bar (h), label of movies (l), year (y)."""
 
     n_ratings: Array
     """Of shape (k, d)."""
@@ -45,7 +47,23 @@ class Aggregates:
     square_sums: Array
     """Squares of ratings, of shape (k,)."""
     label_users: Array
-    """Users who rated a movie that goes by the label, of shape (k, l): `Catalogue.labels`."""
+    """Users who rated a movie that goes by the label, of shape (k, l)."""
+    year_ratings: Array
+    """Ratings given in each year, of shape (k, y)."""
+    year_users: Array
+    """Users who gave a rating in each year, of shape (k, y)."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What ratings are counted by, beside clusters and movies."""
+
+    bars: Array
+    """Centres of the bars of a histogram of ratings, of shape (h,): `rating_bars`."""
+    labels: sparse.csr_matrix
+    """Labels of the movies, of shape (d, l): `Labels.of_movies`."""
+    years: tuple[int, ...]
+    """Years since 1970 that ratings were given in, y of them."""
 
 
 def rating_bars(scale: tuple[float, float]) -> Array:
@@ -55,29 +73,23 @@ def rating_bars(scale: tuple[float, float]) -> Array:
     return np.linspace(low, high, min(max(n_halves, 2), MAX_HISTOGRAM_BARS))
 
 
-def aggregate(
-    matrix: BlockMatrix, segmentation: Segmentation, bars: Array, labels: sparse.csr_matrix
-) -> Aggregates:
-    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task.
-
-    `labels` are those of the movies, of shape (d, l): `Labels.of_movies`.
-    """
+def aggregate(matrix: BlockMatrix, segmentation: Segmentation, axes: Axes) -> Aggregates:
+    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
     k, d = segmentation.model.n_clusters, matrix.n_columns
+    h, n_labels, y = axes.bars.size, axes.labels.shape[1], len(axes.years)
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
         for block in blocks:
-            for total, found in zip(totals, aggregate_block(block, segmentation, bars, labels), strict=True):
+            for total, found in zip(totals, aggregate_block(block, segmentation, axes), strict=True):
                 total += found
         return totals
 
-    shapes = [(k, d), (k, d), (k, bars.size), (k,), (k,), (k,), (k, bars.size), (k,), (k, labels.shape[1])]
-    return Aggregates(*matrix.sum_over_blocks(partial, shapes))
+    shapes = [(k, d), (k, d), (k, h), (k,), (k,), (k,), (k, h), (k,), (k, n_labels), (k, y), (k, y)]
+    return Aggregates(*matrix.dated().sum_over_blocks(partial, shapes))
 
 
-def aggregate_block(
-    block: Block, segmentation: Segmentation, bars: Array, labels: sparse.csr_matrix
-) -> list[Array]:
+def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> list[Array]:
     """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
@@ -86,21 +98,40 @@ def aggregate_block(
     ones = ratings.copy()
     ones.data = np.ones(ratings.nnz)
     stars = ratings.astype(np.float64)
-    bar = _nearest_bar(stars.data, bars)
     user = np.repeat(np.arange(n), np.diff(ratings.indptr))
-    of_users = np.bincount(user * bars.size + bar, minlength=n * bars.size).reshape(n, bars.size)
+    in_bars = _by_user(user, _nearest_bar(stars.data, axes.bars), n, axes.bars.size)
+    in_years = _by_user(*_dated(user, block.years, axes.years), n, len(axes.years))
     squares = np.bincount(user, weights=stars.data**2, minlength=n)
     return [
         (members @ ones).toarray(),
         (members @ stars).toarray(),
-        members @ of_users.astype(np.float64),
+        members @ in_bars,
         np.bincount(found.clusters, minlength=k).astype(np.float64),
         np.bincount(found.clusters, weights=found.distances, minlength=k),
         np.bincount(found.clusters, weights=found.memberships, minlength=k),
-        members @ (of_users > 0).astype(np.float64),
+        members @ (in_bars > 0).astype(np.float64),
         members @ squares,
-        (members @ (ones @ labels > 0).astype(np.float64)).toarray(),
+        (members @ (ones @ axes.labels > 0).astype(np.float64)).toarray(),
+        members @ in_years,
+        members @ (in_years > 0).astype(np.float64),
     ]
+
+
+def _by_user(user: npt.NDArray[np.int64], place: npt.NDArray[np.int64], n: int, n_places: int) -> Array:
+    """Ratings of each of n users in each place, of shape (n, n_places)."""
+    counts = np.bincount(user * n_places + place, minlength=n * n_places)
+    return counts.reshape(n, n_places).astype(np.float64)
+
+
+def _dated(
+    user: npt.NDArray[np.int64], years: npt.NDArray[np.int16] | None, known: tuple[int, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """User and position of the year of each rating whose year is known."""
+    if years is None:
+        return user[:0], user[:0]
+    found = pc.index_in(pa.array(years), value_set=pa.array(known, pa.int16()))
+    place = np.asarray(found.fill_null(-1), dtype=np.int64)
+    return (user, place) if found.null_count == 0 else (user[place >= 0], place[place >= 0])
 
 
 def _nearest_bar(ratings: Array, bars: Array) -> npt.NDArray[np.int64]:
@@ -108,12 +139,16 @@ def _nearest_bar(ratings: Array, bars: Array) -> npt.NDArray[np.int64]:
     return nearest.clip(0, bars.size - 1)
 
 
-def profiles(aggregates: Aggregates, bars: Array) -> pd.DataFrame:
+def profiles(aggregates: Aggregates, axes: Axes) -> pd.DataFrame:
     """The `profiles` table without `activity`."""
     n_users, n_ratings = aggregates.n_users, aggregates.n_ratings.sum(axis=1)
     histograms = [
-        [{"rating": float(rating), "n_ratings": int(n)} for rating, n in zip(bars, row, strict=True)]
+        [{"rating": float(rating), "n_ratings": int(n)} for rating, n in zip(axes.bars, row, strict=True)]
         for row in aggregates.histogram
+    ]
+    by_year = [
+        [{"year": 1970 + year, "n_ratings": int(n)} for year, n in zip(axes.years, row, strict=True)]
+        for row in aggregates.year_ratings
     ]
     return pd.DataFrame(
         {
@@ -125,6 +160,7 @@ def profiles(aggregates: Aggregates, bars: Array) -> pd.DataFrame:
             "mean_distance": _ratio(aggregates.distance_sums, n_users),
             "mean_membership": _ratio(aggregates.membership_sums, n_users),
             "rating_histogram": histograms,
+            "rating_years": by_year,
         }
     )
 

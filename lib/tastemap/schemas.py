@@ -44,10 +44,12 @@ Both come from one reading of the log, so that nothing can get lost between two.
 
 BLOCKS = _table(
     *((name, BinaryType()) for name in ("ids", "indptr", "indices", "values")),
+    ("years", BinaryType(), True),
     ("n_rows", _LONG),
     ("n_values", _LONG),
 )
-"""Rows of a sparse matrix: its CSR arrays as `compact` writes them, and how many there are."""
+"""Rows of a sparse matrix: its CSR arrays as `compact` writes them, the years of the values, where somebody
+needs them, and how many there are."""
 
 PIECES = _table(
     ("target", _INT),
@@ -61,6 +63,7 @@ GATHERED = StructType(
         *BLOCKS.fields,
         StructField("n_records", _LONG, False),
         StructField("n_duplicates", _LONG, False),
+        StructField("years_seen", ArrayType(_INT, False), False),
         StructField("rejects", ArrayType(REJECTS, False), False),
     ]
 )
@@ -89,6 +92,7 @@ MEMBERSHIPS = _table(("user_id", _LONG), ("cluster", _INT), ("probability", _FLO
 ACTIVITY = _table(*((name, _INT, True) for name in ("min", "q25", "median", "q75", "max")))
 """Quantiles of the number of ratings of a user; nulls are suppressed."""
 _HISTOGRAM = ArrayType(_table(("rating", _DOUBLE), ("n_ratings", _LONG, True)), False)
+_BY_YEAR = ArrayType(_table(("year", _INT), ("n_ratings", _LONG, True)), False)
 
 PROFILES = _table(
     ("cluster", _INT),
@@ -99,10 +103,12 @@ PROFILES = _table(
     ("mean_distance", _DOUBLE, True),
     ("mean_membership", _DOUBLE, True),
     ("rating_histogram", _HISTOGRAM, True),
+    ("rating_years", _BY_YEAR, True),
     ("activity", ACTIVITY, True),
 )
 """One row a cluster; `activity` holds quantiles of the number of ratings of its users.
 
+`rating_years` counts ratings by the year, by UTC, in which they were given, without those that have no time.
 Nulls are suppressed.
 """
 

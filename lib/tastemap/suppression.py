@@ -80,7 +80,7 @@ def _hide_one_more(people: Array, hidden: Mask, may: Mask, minimum: int) -> Mask
 
 @dataclass(frozen=True)
 class Suppression:
-    """What is not shown of k clusters, d movies, g genres, y years and h bars of a histogram."""
+    """What is not shown of k clusters, d movies, g genres, y years, and h bars and r years of ratings."""
 
     minimum: int
     cells: Mask
@@ -95,6 +95,8 @@ class Suppression:
     """Clusters with too few people in all, of shape (k,)."""
     bars: Mask
     """Cluster × bar, of shape (k, h)."""
+    rating_years: Mask
+    """Cluster × year of rating, of shape (k, r)."""
     catalogue: Catalogue
 
     @classmethod
@@ -119,6 +121,7 @@ class Suppression:
             hidden(labels.of_years, rows=True),
             hidden_cells(aggregates.n_users[None], minimum, columns=False)[0],
             hidden_cells(aggregates.bar_users, minimum, columns=False),
+            hidden_cells(aggregates.year_users, minimum, columns=False),
             catalogue,
         )
 
@@ -165,10 +168,11 @@ class Suppression:
         changed: dict[str, Any] = {"n_ratings": table["n_ratings"].astype("Int64").mask(hidden)}
         for name in ("mean_rating", "mean_distance", "mean_membership"):
             changed[name] = table[name].mask(hidden)
-        changed["rating_histogram"] = [
-            None if self.clusters[number] else _without(bars, self.bars[number])
-            for number, bars in zip(numbers, table["rating_histogram"], strict=True)
-        ]
+        for name, gone in (("rating_histogram", self.bars), ("rating_years", self.rating_years)):
+            changed[name] = [
+                None if self.clusters[number] else _without(bars, gone[number])
+                for number, bars in zip(numbers, table[name], strict=True)
+            ]
         changed["activity"] = [
             None if self.clusters[number] else self._safe(quantiles, n_users)
             for number, quantiles, n_users in zip(numbers, table["activity"], table["n_users"], strict=True)

@@ -10,12 +10,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from tastemap import catalogue, profiles, schemas
-from tastemap.blocks import BlockMatrix
 from tastemap.catalogue import Catalogue
-from tastemap.cleaning import Movies
 from tastemap.config import Config
 from tastemap.features import labelled
 from tastemap.fitting import Fit
+from tastemap.intake import Cleaned
 from tastemap.suppression import Suppression
 
 SCHEMAS: dict[str, StructType] = {
@@ -37,19 +36,18 @@ class Tables:
 
 
 def describe(
-    matrix: BlockMatrix,
+    kept: Cleaned,
     fitted: Fit,
     assignments: DataFrame,
     titles: Catalogue,
-    movies: Movies,
     scale: tuple[float, float],
     config: Config,
 ) -> Tables:
     """All of `SCHEMAS`: one pass over the blocks, one over the `assignments` table."""
-    bars = profiles.rating_bars(scale)
-    found = profiles.aggregate(matrix, fitted.segmentation, bars, titles.labels().of_movies)
+    axes = profiles.Axes(profiles.rating_bars(scale), titles.labels().of_movies, kept.years)
+    found = profiles.aggregate(kept.matrix, fitted.segmentation, axes)
     shown = Suppression.of(found, titles, config.privacy.min_cell_users)
-    of_clusters = profiles.profiles(found, bars).merge(activity(assignments), on="cluster")
+    of_clusters = profiles.profiles(found, axes).merge(activity(assignments), on="cluster")
     of_movies = profiles.cluster_movies(found, titles, config.profiles.effect_shrinkage)
     tables = {
         "profiles": shown.profiles(of_clusters),
@@ -57,7 +55,7 @@ def describe(
         "cluster_genres": shown.cluster_genres(profiles.cluster_genres(found, titles)),
         "cluster_years": shown.cluster_years(profiles.cluster_years(found, titles)),
         "components": profiles.components(fitted.decomposition, labelled(fitted.features, titles)),
-        "movie_index": shown.movie_index(catalogue.movie_index(titles, movies)),
+        "movie_index": shown.movie_index(catalogue.movie_index(titles, kept.movies)),
     }
     return Tables(tables, shown.counts())
 

@@ -86,7 +86,7 @@ def test_counts_and_rejects_of_what_was_gathered(spark: SparkSession) -> None:
     log = rating_frame([(1, 1, 3.0, 1), (1, 1, 4.0, 2), (2, 1, 4.0, None), (2, 3, 1.0, 5)])
     gathered = pivot.gather(rating_log(spark, log, 2, rejects=REJECTS)).frame
     assert cleaning.count(gathered) == cleaning.Counts(
-        ratings_in=18, rejects=14, duplicates=1, users=2, ratings=3
+        ratings_in=18, rejects=14, duplicates=1, users=2, ratings=3, years=(0,)
     )
     found = cleaning.rejects(gathered)
     assert found.schema == schemas.REJECTS

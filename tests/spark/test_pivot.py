@@ -10,10 +10,10 @@ from pyspark.ml.linalg import SparseVector, VectorUDT
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from logs import block_triples, frequent, latest, random_log, rating_log, triples
+from logs import block_triples, frequent, latest, random_log, rating_log, triples, years
 from strategies import MOVIE_IDS, USER_IDS, rating_frame
 from tastemap import cleaning, pivot, schemas
-from tastemap.blocks import Block, BlockMatrix
+from tastemap.blocks import NO_YEAR, Block, BlockMatrix
 from tastemap.cleaning import Counts
 from tastemap.pivot import _n_partitions, _partition_keys
 from tastemap.sources.log import RatingLog
@@ -26,9 +26,9 @@ REJECTS = [
 
 
 def blocks_of(matrix: BlockMatrix) -> list[Block]:
-    rows = matrix.frame.select(*schemas.BLOCKS.names).collect()
-    columns = [pa.array([bytes(row[name]) for row in rows], pa.binary()) for name in schemas.BLOCKS.names]
-    return list(matrix.load(pa.record_batch(columns, names=schemas.BLOCKS.names)))
+    rows = matrix.frame.select(*matrix.columns).collect()
+    columns = [pa.array([bytes(row[name]) for row in rows], pa.binary()) for name in matrix.columns]
+    return list(matrix.load(pa.record_batch(columns, names=matrix.columns)))
 
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7])
@@ -49,6 +49,12 @@ def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> 
     assert pivot.size(matrix) == (len(expected), len(remains))
     assert matrix.n_columns == len(movie_ids)
     assert matrix.frame.rdd.getNumPartitions() == matrix.n_partitions
+    assert all(block.years is None for block in blocks_of(matrix))
+    found = np.concatenate(
+        [np.c_[np.repeat(b.ids, np.diff(b.matrix.indptr)), b.years] for b in blocks_of(matrix.dated())]
+    )
+    expected_years = np.c_[remains["user_id"], years(remains)]
+    assert sorted(found.tolist()) == sorted(expected_years.tolist())
 
 
 def test_table_of_user_vectors_has_its_schema(spark: SparkSession) -> None:
@@ -71,7 +77,9 @@ def test_gathered_against_pandas(spark: SparkSession, n_partitions: int) -> None
     expected = latest(LOG)
     assert found == triples(expected)
     n_users, n_bad = LOG["user_id"].nunique(), len(REJECTS)
-    assert counts == Counts(len(LOG) + n_bad, n_bad, len(LOG) - len(expected), n_users, len(expected))
+    given = tuple(sorted(set(years(expected).tolist()) - {NO_YEAR}))
+    assert len(given) > 20
+    assert counts == Counts(len(LOG) + n_bad, n_bad, len(LOG) - len(expected), n_users, len(expected), given)
     assert counts.duplicates > 100
     assert bad == sorted(REJECTS, key=str)
 

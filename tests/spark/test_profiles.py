@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,9 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from logs import random_log, to_block
+from logs import matrix, random_log, to_block
 from tastemap import profiles, schemas
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER
-from tastemap.blocks import BlockMatrix, decode, encode
 from tastemap.catalogue import Catalogue, movie_index
 from tastemap.cleaning import Movies
 from tastemap.clustering.centres import Centres
@@ -42,16 +40,11 @@ CATALOGUE = Catalogue(
     tuple(("War",) if i % 2 else () for i in range(D)),
     tuple(None if i % 3 else 1990 + i for i in range(D)),
 )
-LABELS = CATALOGUE.labels().of_movies
-
-
-def matrix(spark: SparkSession, n_partitions: int, n_blocks: int = 9) -> BlockMatrix:
-    """The log's users in blocks, block after block over the partitions; some may have none."""
-    share = LOG["user_id"].rank(method="dense").astype(int) % n_blocks
-    blocks = [to_block(LOG[share == number], MOVIE_IDS) for number in range(n_blocks)]
-    rows = [tuple(cell[0].as_py() for cell in encode(block).columns) for block in blocks]
-    frame = spark.createDataFrame(spark.sparkContext.parallelize(rows, n_partitions), schemas.BLOCKS)
-    return BlockMatrix(frame, n_partitions, partial(decode, n_columns=D), D)
+AXES = profiles.Axes(
+    BARS,
+    CATALOGUE.labels().of_movies,
+    tuple(int(year) - 1970 for year in sorted(LOG["rated_at"].dt.year.dropna().unique())),
+)
 
 
 def expected_clusters() -> pd.Series:
@@ -61,7 +54,7 @@ def expected_clusters() -> pd.Series:
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7, MAX_PARTIALS_ON_DRIVER + 1])
 def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_partitions: int) -> None:
-    found = profiles.aggregate(matrix(spark, n_partitions), SEGMENTS, BARS, LABELS)
+    found = profiles.aggregate(matrix(spark, LOG, n_partitions), SEGMENTS, AXES)
     rated = LOG.assign(cluster=LOG["user_id"].map(expected_clusters()), rating=LOG["rating"].astype(float))
     cells = rated.pivot_table(index="cluster", columns="movie_id", values="rating", aggfunc=["size", "sum"])
     np.testing.assert_array_equal(found.n_ratings, cells["size"].fillna(0))
@@ -69,13 +62,15 @@ def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_pa
     np.testing.assert_array_equal(found.n_users, np.bincount(expected_clusters()))
     bars = pd.crosstab(rated["cluster"], rated["rating"]).reindex(columns=BARS, fill_value=0)
     np.testing.assert_array_equal(found.histogram, bars)
+    years = pd.crosstab(rated["cluster"], rated["rated_at"].dt.year)
+    np.testing.assert_array_equal(found.year_ratings, years)
     odd = rated[rated["movie_id"].map({movie: i % 2 for i, movie in enumerate(MOVIE_IDS)}) == 1]
     np.testing.assert_array_equal(found.label_users[:, 0], odd.groupby("cluster")["user_id"].nunique())
 
 
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
-    found = profiles.aggregate(matrix(spark, 3), SEGMENTS, BARS, LABELS)
-    users = assignments(matrix(spark, 2), SEGMENTS).toPandas()
+    found = profiles.aggregate(matrix(spark, LOG, 3), SEGMENTS, AXES)
+    users = assignments(matrix(spark, LOG, 2), SEGMENTS).toPandas()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["cluster"].sort_index(),
         expected_clusters(),
@@ -103,7 +98,7 @@ def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, object]]:
-    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, BARS, LABELS))
+    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, AXES))
     unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D, (None,) * D)
     variance = np.array([2.0, 1.0])
     fitted = Decomposition(COMPONENTS, np.zeros(D), variance, variance / 9, 8.0, 90, 4, 0.1, True)
@@ -112,7 +107,7 @@ def tables() -> dict[str, tuple[pd.DataFrame, object]]:
         MOVIE_IDS, found.n_ratings.sum(axis=0).astype(np.int64), found.rating_sums.sum(axis=0), D, 1
     )
     return {
-        "profiles": (profiles.profiles(found, BARS).assign(activity=[activity] * K), schemas.PROFILES),
+        "profiles": (profiles.profiles(found, AXES).assign(activity=[activity] * K), schemas.PROFILES),
         "cluster_movies": (profiles.cluster_movies(found, CATALOGUE, 25.0), schemas.CLUSTER_MOVIES),
         "cluster_genres": (profiles.cluster_genres(found, CATALOGUE), schemas.CLUSTER_GENRES),
         "cluster_years": (profiles.cluster_years(found, CATALOGUE), schemas.CLUSTER_YEARS),

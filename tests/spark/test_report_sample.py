@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from logs import random_log, to_block
-from tastemap import schemas
-from tastemap.blocks import BlockMatrix, decode, encode
+from logs import matrix, random_log
 from tastemap.clustering.centres import Centres
 from tastemap.config import Config, from_options
 from tastemap.hashing import uniform
@@ -45,14 +42,6 @@ SEGMENTS = Segmentation(
 )
 
 
-def matrix(spark: SparkSession, n_partitions: int, n_blocks: int = 7) -> BlockMatrix:
-    share = LOG["user_id"].rank(method="dense").astype(int) % n_blocks
-    blocks = [to_block(LOG[share == number], MOVIE_IDS) for number in range(n_blocks)]
-    rows = [tuple(cell[0].as_py() for cell in encode(block).columns) for block in blocks]
-    frame = spark.createDataFrame(spark.sparkContext.parallelize(rows, n_partitions), schemas.BLOCKS)
-    return BlockMatrix(frame, n_partitions, partial(decode, n_columns=D), D)
-
-
 def cluster_movies() -> pd.DataFrame:
     """The columns that matter: ratings counted, and a rank by a number drawn by lot."""
     rated = LOG.assign(cluster=LOG["user_id"].map(USERS["cluster"]))
@@ -68,7 +57,7 @@ def test_the_log_is_worth_it() -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("n_partitions", [1, 5])
 def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -> None:
-    found = sample.people(matrix(spark, n_partitions), SEGMENTS, len(USERS), seed=7)
+    found = sample.people(matrix(spark, LOG, n_partitions), SEGMENTS, len(USERS), seed=7)
     table = found.table.set_index("user_id")
     expected = USERS.loc[table.index]
     assert table.index.tolist() == sorted(USERS.index)
@@ -86,7 +75,7 @@ def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -
 
 
 def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
-    found = [sample.people(matrix(spark, n), SEGMENTS, len(USERS), seed=7, size=60) for n in (1, 4)]
+    found = [sample.people(matrix(spark, LOG, n), SEGMENTS, len(USERS), seed=7, size=60) for n in (1, 4)]
     ids = np.sort(USERS.index.to_numpy())
     chosen = ids[uniform(ids, 7) < 60 / len(ids)]
     for one in found:
@@ -111,7 +100,7 @@ def test_ratings_that_are_looked_up(spark: SparkSession, n_partitions: int) -> N
     rng = np.random.default_rng(2)
     columns = [rng.permutation(D)[:n] for n in (10, 4, D)]
     chosen = USERS.reset_index().sample(50, random_state=1)
-    found = sample.look_up(matrix(spark, n_partitions), chosen, columns)
+    found = sample.look_up(matrix(spark, LOG, n_partitions), chosen, columns)
     assert set(found) == set(chosen["user_id"])
     for user, cluster in zip(chosen["user_id"], chosen["cluster"], strict=True):
         np.testing.assert_array_equal(found[user], TABLE.loc[user].to_numpy()[columns[cluster]])
@@ -132,7 +121,7 @@ def test_activity_is_counted_in_half_octaves(spark: SparkSession) -> None:
 def test_all_of_it(spark: SparkSession) -> None:
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
     movies = cluster_movies()
-    found = sample.take(matrix(spark, 3), SEGMENTS, assignments, movies, MOVIE_IDS, Config())
+    found = sample.take(matrix(spark, LOG, 3), SEGMENTS, assignments, movies, MOVIE_IDS, Config())
     assert isinstance(found, Sample) and [one.cluster for one in found.members] == [0, 1, 2]
     for one in found.members:
         own = movies[movies["cluster"] == one.cluster]
@@ -146,7 +135,7 @@ def test_all_of_it(spark: SparkSession) -> None:
 def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(spark: SparkSession) -> None:
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
     config = from_options(min_cell_users=8)
-    found = sample.take(matrix(spark, 3), SEGMENTS, assignments, cluster_movies(), MOVIE_IDS, config)
+    found = sample.take(matrix(spark, LOG, 3), SEGMENTS, assignments, cluster_movies(), MOVIE_IDS, config)
     assert found.members == () and len(found.people.table) == len(USERS)
     everything = sample.activity_bars(assignments)
     expected = everything[everything["n_users"] >= 8].reset_index(drop=True)
@@ -157,7 +146,7 @@ def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(spark: Spark
 def test_a_cluster_that_nobody_is_in(spark: SparkSession) -> None:
     far = Segmentation(SEGMENTS.projection, Centres(np.vstack([CENTRES, np.full((1, M), 1e4)]), 2.0))
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    found = sample.take(matrix(spark, 2), far, assignments, cluster_movies(), MOVIE_IDS, Config())
+    found = sample.take(matrix(spark, LOG, 2), far, assignments, cluster_movies(), MOVIE_IDS, Config())
     last = found.members[3]
     assert len(last.active) == len(last.typical) == last.movie_ids.size == 0
 

@@ -15,7 +15,7 @@ from scipy import sparse
 import oracles
 from standins import block_matrix
 from tastemap import schemas, vectors
-from tastemap.blocks import Block, decode, encode, from_vectors
+from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode, from_vectors
 from tastemap.decomposition.covariance import Covariance
 
 
@@ -43,7 +43,19 @@ def test_round_trip(dtype: type) -> None:
         np.testing.assert_array_equal(back.ids, block.ids)
         assert back.matrix.dtype == dtype and back.matrix.shape == matrix.shape
         np.testing.assert_array_equal(back.matrix.toarray(), matrix.toarray())
+        assert back.years is None
     assert len(list(decode(both, 5))) == 2
+
+
+def test_years_are_read_where_their_column_is() -> None:
+    matrix = sparse.csr_matrix(np.arange(1, 5).reshape(2, 2))
+    years = np.array([35, NO_YEAR, -3, 35], dtype=np.int16)
+    batch = encode(Block(np.arange(2), matrix, years))
+    (back,) = decode(batch, 2)
+    assert back.years is not None and back.years.dtype == np.int16
+    np.testing.assert_array_equal(back.years, years)
+    (back,) = decode(batch.select(BlockMatrix.columns), 2)
+    assert back.years is None
 
 
 def test_encode_narrows_the_indices_of_wide_arrays() -> None:

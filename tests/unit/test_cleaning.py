@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -138,8 +139,11 @@ def test_keep_numbers_columns_and_leaves_out_users() -> None:
         [(-1, 3, 1.0, None), (-1, 9, 2.0, None), (5, 4, 3.0, None), (5, 9, 4.0, None), (6, -2, 5.0, None)]
     )
     (block,) = split(log, 1)
+    undated = replace(block, years=None)
+    assert keep(undated, np.array([3], dtype=np.int32), 1).years is None
+    block = replace(block, years=np.arange(30, 35, dtype=np.int16))
     kept = keep(block, np.array([3, 7, 9], dtype=np.int32), 1)
-    assert kept.ids.tolist() == [-1, 5]
+    assert kept.ids.tolist() == [-1, 5] and kept.years.tolist() == [30, 31, 33]
     assert kept.matrix.toarray().tolist() == [[1.0, 0.0, 2.0], [0.0, 0.0, 4.0]]
     assert kept.matrix.data.dtype == np.float32
     kept = keep(block, np.array([3, 7, 9], dtype=np.int32), 2)

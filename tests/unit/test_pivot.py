@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from logs import block_triples, latest, triples
+from logs import block_triples, latest, triples, years
 from strategies import MOVIE_IDS, USER_IDS, rating_frame, rating_logs
 from tastemap import compact, pivot, schemas
 from tastemap.blocks import Block, decode
@@ -88,6 +88,9 @@ def test_to_block_against_pandas(log: pd.DataFrame) -> None:
     assert block.ids.tolist() == sorted(set(log["user_id"]))
     assert (block.ids.dtype, block.matrix.data.dtype) == (np.int64, np.float32)
     assert block.matrix.indices.dtype == np.int32
+    assert block.years is not None and block.years.dtype == np.int16
+    in_order = latest(log).sort_values(["user_id", "movie_id"])
+    np.testing.assert_array_equal(block.years, years(in_order))
 
 
 @settings(max_examples=50, deadline=None)

@@ -16,7 +16,7 @@ from tastemap.blocks import Block
 from tastemap.catalogue import Catalogue
 from tastemap.clustering.centres import Centres
 from tastemap.decomposition.principal import Decomposition
-from tastemap.profiles import Aggregates, aggregate_block, effects, rating_bars
+from tastemap.profiles import Aggregates, Axes, aggregate_block, effects, rating_bars
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.weighting import Weighting
 
@@ -34,6 +34,8 @@ CATALOGUE = Catalogue(
 )
 LABELS = CATALOGUE.labels()
 L = LABELS.of_movies.shape[1]
+RATING_YEARS = sorted(int(year) for year in LOG["rated_at"].dt.year.dropna().unique())
+AXES = Axes(BARS, LABELS.of_movies, tuple(year - 1970 for year in RATING_YEARS))
 
 
 COMPONENTS = np.linalg.qr(np.random.default_rng(2).normal(size=(D, 3)))[0]
@@ -67,7 +69,7 @@ RATED = LOG.merge(USERS, on="user_id").astype({"rating": float})
 
 @pytest.fixture(scope="module")
 def aggregates() -> Aggregates:
-    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, LABELS.of_movies))
+    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), AXES))
 
 
 def test_the_log_is_worth_it() -> None:
@@ -94,6 +96,28 @@ def test_aggregates(aggregates: Aggregates) -> None:
     np.testing.assert_array_equal(aggregates.square_sums, squares)
 
 
+def test_years_of_rating(aggregates: Aggregates) -> None:
+    assert RATED["rated_at"].isna().any() and len(RATING_YEARS) > 20
+    dated = RATED.assign(year=RATED["rated_at"].dt.year)
+    for found, rows in (
+        (aggregates.year_ratings, dated),
+        (aggregates.year_users, dated.drop_duplicates(["user_id", "year"])),
+    ):
+        expected = pd.crosstab(rows["cluster"], rows["year"]).reindex(
+            index=range(K), columns=RATING_YEARS, fill_value=0
+        )
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_without_years_of_rating() -> None:
+    block = to_block(LOG.drop(columns="rated_at"), MOVIE_IDS)
+    for axes in (AXES, Axes(BARS, LABELS.of_movies, ())):
+        found = Aggregates(*aggregate_block(block, segmentation(), axes))
+        assert found.year_ratings.shape == found.year_users.shape == (K, len(axes.years))
+        assert not found.year_ratings.any() and not found.year_users.any()
+    assert profiles.profiles(found, axes)["rating_years"].tolist() == [[]] * K
+
+
 def test_users_of_a_label_count_once(aggregates: Aggregates) -> None:
     assert LABELS.genres == ("Comedy", "Drama", "War") and LABELS.years.tolist() == [1931, 1999, 2010]
     of_movie = pd.DataFrame({"movie_id": MOVIE_IDS, "genre": GENRES, "year": YEARS})
@@ -107,14 +131,12 @@ def test_users_of_a_label_count_once(aggregates: Aggregates) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=len(USERS), max_size=len(USERS)))
 def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
-    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), BARS, LABELS.of_movies)
+    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), AXES)
     of_user = pd.Series(share, index=USERS.index)
     parts = [LOG[LOG["user_id"].map(of_user) == number] for number in range(4)]
-    found = [
-        aggregate_block(to_block(part, MOVIE_IDS), segmentation(), BARS, LABELS.of_movies) for part in parts
-    ]
+    found = [aggregate_block(to_block(part, MOVIE_IDS), segmentation(), AXES) for part in parts]
     summed = [sum(arrays) for arrays in zip(*found, strict=True)]
-    for exact in (0, 1, 2, 3, 6, 7, 8):  # counts, and sums of half stars and their squares
+    for exact in (0, 1, 2, 3, 6, 7, 8, 9, 10):  # counts, and sums of half stars and their squares
         np.testing.assert_array_equal(summed[exact], whole[exact])
     for rounded in (4, 5):
         np.testing.assert_allclose(summed[rounded], whole[rounded], rtol=1e-12)
@@ -122,16 +144,16 @@ def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
 
 def test_no_users_are_aggregated_to_zeros() -> None:
     empty = Block(np.empty(0, dtype=np.int64), to_block(LOG, MOVIE_IDS).matrix[:0])
-    found = aggregate_block(empty, segmentation(), BARS, LABELS.of_movies)
+    found = aggregate_block(empty, segmentation(), AXES)
     assert [array.shape for array in found] == [
         *((K, D), (K, D), (K, 10), (K,), (K,), (K,)),
-        *((K, 10), (K,), (K, L)),
+        *((K, 10), (K,), (K, L), (K, len(RATING_YEARS)), (K, len(RATING_YEARS))),
     ]
     assert not any(array.any() for array in found)
 
 
 def test_profiles(aggregates: Aggregates) -> None:
-    table = profiles.profiles(aggregates, BARS).set_index("cluster")
+    table = profiles.profiles(aggregates, AXES).set_index("cluster")
     assert [*table.reset_index().columns, "activity"] == schemas.PROFILES.names
     n_users = USERS["cluster"].value_counts()
     by_cluster = RATED.groupby("cluster")["rating"]
@@ -149,6 +171,11 @@ def test_profiles(aggregates: Aggregates) -> None:
         drawn = {bar["rating"]: bar["n_ratings"] for bar in row["rating_histogram"] if bar["n_ratings"]}
         assert drawn == by_cluster.get_group(cluster).value_counts().to_dict()
         assert [bar["rating"] for bar in row["rating_histogram"]] == list(np.arange(1, 11) / 2)
+        years = RATED[RATED["cluster"] == cluster]["rated_at"].dt.year.value_counts()
+        assert {bar["year"]: bar["n_ratings"] for bar in row["rating_years"] if bar["n_ratings"]} == dict(
+            years
+        )
+        assert [bar["year"] for bar in row["rating_years"]] == RATING_YEARS
 
 
 @pytest.mark.parametrize("shrinkage", [25.0, 0.0])
@@ -267,7 +294,9 @@ def test_ratings_fall_into_the_nearest_bar(scale: tuple[float, float]) -> None:
     rng = np.random.default_rng(0)
     log = pd.DataFrame({"user_id": np.arange(300), "movie_id": rng.choice(MOVIE_IDS, 300)})
     log["rating"] = rng.uniform(*scale, 300).astype(np.float32)
-    found = Aggregates(*aggregate_block(to_block(log, MOVIE_IDS), segmentation(), bars, LABELS.of_movies))
+    found = Aggregates(
+        *aggregate_block(to_block(log, MOVIE_IDS), segmentation(), Axes(bars, LABELS.of_movies, ()))
+    )
     nearest = np.abs(log["rating"].to_numpy(float)[:, None] - bars).argmin(axis=1)
     np.testing.assert_array_equal(found.histogram.sum(axis=0), np.bincount(nearest, minlength=len(bars)))
 

@@ -16,7 +16,7 @@ from logs import random_log
 from tastemap import profiles
 from tastemap.catalogue import Catalogue, movie_index
 from tastemap.cleaning import Movies
-from tastemap.profiles import Aggregates
+from tastemap.profiles import Aggregates, Axes
 from tastemap.suppression import Suppression, hidden_cells
 
 Array = npt.NDArray[np.float64]
@@ -42,14 +42,20 @@ CATALOGUE = Catalogue(
     tuple(None if i % 9 == 0 else 1960 + i // 4 for i in range(D)),
 )
 LABELS = CATALOGUE.labels()
+RATING_YEARS = sorted(RATED["rated_at"].dt.year.dropna().unique())
+AXES = Axes(BARS, LABELS.of_movies, tuple(int(year) - 1970 for year in RATING_YEARS))
 
 
 def table(frame: pd.DataFrame, columns: str, values: str | None = None) -> Array:
     sizes = frame.groupby(["cluster", columns])
     cells = sizes.size() if values is None else sizes[values].sum()
-    wanted: Any = {"movie_id": MOVIE_IDS, "rating": BARS, "genre": LABELS.genres, "year": LABELS.years}[
-        columns
-    ]
+    wanted: Any = {
+        "movie_id": MOVIE_IDS,
+        "rating": BARS,
+        "genre": LABELS.genres,
+        "year": LABELS.years,
+        "rated_in": RATING_YEARS,
+    }[columns]
     return cells.unstack(fill_value=0).reindex(range(K), columns=wanted, fill_value=0).to_numpy(float)
 
 
@@ -58,6 +64,7 @@ def aggregates() -> Aggregates:
     genres = genres.explode("genre").dropna(subset="genre").drop_duplicates(["user_id", "genre"])
     years = RATED.assign(year=RATED["movie_id"].map(dict(zip(MOVIE_IDS, CATALOGUE.years, strict=True))))
     years = years.dropna(subset="year").drop_duplicates(["user_id", "year"])
+    dated = RATED.assign(rated_in=RATED["rated_at"].dt.year).dropna(subset="rated_in")
     n_users = np.bincount(CLUSTER, minlength=K).astype(float)
     return Aggregates(
         n_ratings=table(RATED, "movie_id"),
@@ -69,6 +76,8 @@ def aggregates() -> Aggregates:
         bar_users=table(RATED.drop_duplicates(["user_id", "rating"]), "rating"),
         square_sums=n_users,
         label_users=np.hstack([table(genres, "genre"), table(years, "year")]),
+        year_ratings=table(dated, "rated_in"),
+        year_users=table(dated.drop_duplicates(["user_id", "rated_in"]), "rated_in"),
     )
 
 
@@ -84,7 +93,7 @@ def published(minimum: int) -> tuple[Suppression, dict[str, pd.DataFrame]]:
         "cluster_movies": shown.cluster_movies(profiles.cluster_movies(FOUND, CATALOGUE, 25.0)),
         "cluster_genres": shown.cluster_genres(profiles.cluster_genres(FOUND, CATALOGUE)),
         "movie_index": shown.movie_index(movie_index(CATALOGUE, movies)),
-        "profiles": shown.profiles(profiles.profiles(FOUND, BARS).assign(activity=activity)),
+        "profiles": shown.profiles(profiles.profiles(FOUND, AXES).assign(activity=activity)),
     }
 
 
@@ -134,8 +143,9 @@ def test_one_hides_nothing() -> None:
     pd.testing.assert_frame_equal(tables["cluster_genres"], profiles.cluster_genres(FOUND, CATALOGUE))
     assert not tables["movie_index"].isna().any(axis=None)
     assert tables["profiles"]["activity"].tolist() == [dict(min=0, q25=1, median=2, q75=3, max=4)] * K
-    before = profiles.profiles(FOUND, BARS)["rating_histogram"].tolist()
-    assert tables["profiles"]["rating_histogram"].tolist() == before
+    before = profiles.profiles(FOUND, AXES)
+    for name in ("rating_histogram", "rating_years"):
+        assert tables["profiles"][name].tolist() == before[name].tolist()
 
 
 @pytest.mark.parametrize("minimum", [2, 10, 40])
@@ -221,7 +231,9 @@ def test_a_genre_is_hidden_where_its_movies_tell_a_hidden_cell() -> None:
     catalogue = Catalogue(np.arange(3, dtype=np.int32), np.full(3, None), genres, (None,) * 3)
     no_bars = np.zeros((3, 0))
     sizes = np.full(3, 90.0)
-    found = Aggregates(people, people, no_bars, sizes, sizes, sizes, no_bars, sizes, genre_users)
+    found = Aggregates(
+        people, people, no_bars, sizes, sizes, sizes, no_bars, sizes, genre_users, no_bars, no_bars
+    )
     # 3 is covered by the 30 in its column, both by those beside them; the movies of A tell the sum of two, of
     # enough people, until the second movie of A is of another genre.
     assert Suppression.of(found, catalogue, 10).cells.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
@@ -237,7 +249,8 @@ def test_a_small_cluster_is_covered_by_another_and_keeps_its_size() -> None:
     assert shown.clusters.tolist() == [False] * (K - 2) + [True, True]
     rows = tables["profiles"].set_index("cluster")
     assert rows["n_users"].tolist() == sizes.tolist() and rows["share"].notna().all()
-    gone = ["n_ratings", "mean_rating", "mean_distance", "mean_membership", "rating_histogram", "activity"]
+    gone = ["n_ratings", "mean_rating", "mean_distance", "mean_membership"]
+    gone += ["rating_histogram", "rating_years", "activity"]
     assert rows.loc[K - 2 :, gone].isna().all(axis=None)
     assert rows.loc[: K - 3, gone].notna().all(axis=None)
 
@@ -251,11 +264,15 @@ def test_quantiles_and_bars_of_few_people() -> None:
         assert given["min"] is None and given["max"] is None
         assert (given["q25"] is not None) == (given["q75"] is not None) == (sizes[cluster] // 4 >= 10)
         assert (given["median"] is not None) == (sizes[cluster] // 2 >= 10)
-        bars = [bar["n_ratings"] for bar in rows.loc[cluster, "rating_histogram"]]
-        gone = np.array([bar is None for bar in bars])
-        assert gone[(FOUND.bar_users[cluster] < 10) & (FOUND.bar_users[cluster] > 0)].all()
-        assert gone.sum() != 1
-        assert [bar for bar in bars if bar is not None] == FOUND.histogram[cluster][~gone].tolist()
+        for name, people, counts in (
+            ("rating_histogram", FOUND.bar_users, FOUND.histogram),
+            ("rating_years", FOUND.year_users, FOUND.year_ratings),
+        ):
+            bars = [bar["n_ratings"] for bar in rows.loc[cluster, name]]
+            gone = np.array([bar is None for bar in bars])
+            assert gone[(people[cluster] < 10) & (people[cluster] > 0)].all()
+            assert gone.sum() != 1
+            assert [bar for bar in bars if bar is not None] == counts[cluster][~gone].tolist()
 
 
 def test_without_genres() -> None:

@@ -13,10 +13,18 @@ from tastemap.report import style
 from tastemap.report.content import Content
 from tastemap.report.style import Figure
 
-KINDS = {"ratings": "Ratings given", "activity": "Ratings per person", "years": "Year of release"}
+KINDS = {
+    "ratings": "Ratings given",
+    "activity": "Ratings per person",
+    "years": "Year of release",
+    "rated": "Year of rating",
+}
 HEIGHT = 130
 OLDEST = 0.05
-"""Share of everybody's ratings, those of the oldest movies, that the years leave out."""
+"""Share of everybody's ratings, those of the oldest movies, that the years of release leave out."""
+STRAY = 0.001
+"""Years of rating before the first and after the last with this share of everybody's ratings are left out: a
+clock that was wrong must not stretch the axis."""
 
 
 def figures(content: Content, names: dict[int, str]) -> list[Figure]:
@@ -26,8 +34,14 @@ def figures(content: Content, names: dict[int, str]) -> list[Figure]:
         "ratings": _ratings,
         "activity": _activity,
         "years": _years,
+        "rated": _rated,
     }
-    tables = {"ratings": ratings(content), "activity": activity(content), "years": years(content)}
+    tables = {
+        "ratings": ratings(content),
+        "activity": activity(content),
+        "years": years(content),
+        "rated": rated(content),
+    }
     for kind, title in KINDS.items():
         for cluster in content.drawn:
             if tables[kind].empty:
@@ -40,13 +54,7 @@ def figures(content: Content, names: dict[int, str]) -> list[Figure]:
 
 def ratings(content: Content) -> pd.DataFrame:
     """Share of each rating: columns cluster, at, share, everybody."""
-    rows = [
-        {"cluster": int(row["cluster"]), "at": bar["rating"], "n": bar["n_ratings"]}
-        for _, row in content.profiles.iterrows()
-        for bar in row["rating_histogram"] or ()
-        if bar["n_ratings"] is not None
-    ]
-    counted = pd.DataFrame(rows, columns=["cluster", "at", "n"])
+    counted = _unfolded(content.profiles, "rating_histogram", "rating")
     return _against_everybody(counted, content.clusters, sorted(set(counted["at"])))
 
 
@@ -63,6 +71,28 @@ def years(content: Content) -> pd.DataFrame:
     counted = content.years.rename(columns={"year": "at", "n_ratings": "n"})
     seen = counted["at"].tolist() or [0]
     return _against_everybody(counted, content.clusters, range(min(seen), max(seen) + 1))
+
+
+def rated(content: Content) -> pd.DataFrame:
+    """Share of ratings by year of rating: columns as of `ratings`; of ratings whose time is known."""
+    counted = _unfolded(content.profiles, "rating_years", "year")
+    total = counted.groupby("at")["n"].sum()
+    many = total.index[total >= STRAY * total.sum()]
+    if not len(many):
+        return _against_everybody(counted, content.clusters, [])
+    shown = range(many.min(), many.max() + 1)
+    return _against_everybody(counted[counted["at"].isin(shown)], content.clusters, shown)
+
+
+def _unfolded(profiles: pd.DataFrame, column: str, at: str) -> pd.DataFrame:
+    """Columns cluster, at and n of a column of counts, without those that are suppressed."""
+    rows = [
+        (int(row["cluster"]), bar[at], bar["n_ratings"])
+        for _, row in profiles.iterrows()
+        for bar in row[column] or ()
+        if bar["n_ratings"] is not None
+    ]
+    return pd.DataFrame(rows, columns=["cluster", "at", "n"])
 
 
 def _against_everybody(
@@ -112,16 +142,27 @@ def _activity(table: pd.DataFrame, cluster: int) -> figure:
 
 
 def _years(table: pd.DataFrame, cluster: int) -> figure:
-    of_cluster = table[table["cluster"] == cluster].sort_values("at")
-    at = of_cluster["at"].to_numpy(np.float64)
+    everybody = table[table["cluster"] == cluster].set_index("at")["everybody"]
     # So that the few ratings of the oldest movies do not take up half of the figure.
-    everybody = of_cluster["everybody"].to_numpy()
-    first = float(at[np.searchsorted(np.cumsum(everybody), OLDEST)])
-    plot = _small(table, (first - 0.5, float(at.max()) + 0.5))
+    first = int(everybody.index[int((everybody.cumsum() < OLDEST).sum())])
+    return _by_year(table, cluster, first, 10 if everybody.index[-1] - first <= 45 else 20)
+
+
+def _rated(table: pd.DataFrame, cluster: int) -> figure:
+    first, last = int(table["at"].min()), int(table["at"].max())
+    step = next(step for step in (1, 2, 5, 10, 20, 10_000) if last - first < 4 * step)  # room on a telephone
+    return _by_year(table, cluster, first, step)
+
+
+def _by_year(table: pd.DataFrame, cluster: int, first: int, step: int) -> figure:
+    """Bars from the first year on, a tick every so many."""
+    of_cluster = table[table["cluster"] == cluster]
+    at = of_cluster["at"].to_numpy(np.float64)
+    last = int(at[-1])
+    plot = _small(table, (first - 0.5, last + 0.5))
     plot.vbar(x=at, top=of_cluster["share"], width=0.9, color=style.ACCENT, fill_alpha=0.75)
-    _everybody(plot, at - 0.5, of_cluster["everybody"], float(at[-1]) + 0.5)
-    step = 10 if at.max() - first <= 45 else 20
-    plot.xaxis.ticker = FixedTicker(ticks=list(range(int(first // step + 1) * step, int(at.max()) + 1, step)))
+    _everybody(plot, at - 0.5, of_cluster["everybody"], last + 0.5)
+    plot.xaxis.ticker = FixedTicker(ticks=list(range(-(-first // step) * step, last + 1, step)))
     return plot
 
 

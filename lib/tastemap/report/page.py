@@ -91,7 +91,7 @@ def render(content: Content, drawn: Sequence[Figure]) -> str:
         n_directly=DIRECTLY,
         star_colours=style.STARS,
         genre_tables=_genre_tables(content),
-        rating_table=distributions.ratings(content),
+        share_tables={"ratings": distributions.ratings(content), "rated": distributions.rated(content)},
         decades=segments.by_decade(content.years),
         positions=_positions(content, shown),
         explained=float(content.components["variance_ratio"].sum()),
