@@ -112,7 +112,7 @@ def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, 
     if len(config.clustering.n_clusters) == 1:
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     with stages("choose clusters", "numbers") as stage:
-        data = hold_out(kept.matrix, titles, kept.counts["users"], config)
+        data = hold_out(kept.matrix, titles, kept.size, config)
         path, spark = config.evaluation.truth, kept.matrix.frame.sparkSession
         found = evaluate(data, config, None if path is None else truth.read(spark, path))
         run.write_small("evaluation", found.figures, schemas.EVALUATION)

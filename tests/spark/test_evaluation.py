@@ -53,7 +53,7 @@ def judged(
     matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
     matrix.frame.persist()
     try:
-        data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix)[0], config)
+        data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
         groups = None if known is None else truth.read(spark, str(known))
         found = evaluate.evaluate(data, config, groups)
         if known is not None:
@@ -130,7 +130,7 @@ def test_truth_against_scikit_learn(spark: SparkSession, tmp_path: Path) -> None
     gathered = pivot.gather(rating_log(spark, log, 2))
     movies = cleaning.frequent_movies(gathered, config.cleaning)
     matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-    data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix)[0], config)
+    data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
     fits = fit(data.training, data.effects, [(4, 3), (4, 6)], data.n_users, config)
     judge = Judge(data.holdout, fits.reference, data.effects)
     tables = truth.contingency(matrix, judge, truth.read(spark, str(path)))

@@ -96,24 +96,11 @@ def fit_many(
     max_iterations: int,
     seed: int,
 ) -> list[Clustering]:
-    """The best of several starts, for several shapes.
+    """The best of several starts, for several shapes of `algorithms.fit_many`.
 
-    Every start converges on a sample of the rows, then those of all shapes go on together over all rows: a
-    pass for each iteration, which brings home the sums of every start from every task.
-
-    Parameters
-    ----------
-    scores : ScoreMatrix
-        Persisted here while it is read again and again.
-    shapes : sequence of pairs of int
-        m, the leading components to cluster on (None: all), and k, the clusters; fewer result where there
-        are fewer distinct rows, or where a cluster loses all of its rows.
-    starts : callable
-        Makes the starts of a shape.
-    max_iterations : int
-        Over all rows.
-    seed : int
-        Of the sample.
+    Every start converges on a sample of the rows, chosen by the seed, then those of all shapes go on together
+    over all rows: a pass for each of at most `max_iterations`, which brings home the sums of every start from
+    every task.
     """
     few = scores.n_rows <= SAMPLE
     if not few:

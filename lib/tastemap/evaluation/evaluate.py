@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from tastemap import features, pivot, weighting
+from tastemap import features, weighting
 from tastemap.blocks import BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.config import Config
@@ -64,8 +64,10 @@ class Evaluation:
     """The `cluster_stability` table."""
 
 
-def hold_out(matrix: BlockMatrix, catalogue: Catalogue, n_users: int, config: Config) -> Data:
+def hold_out(matrix: BlockMatrix, catalogue: Catalogue, size: tuple[int, int], config: Config) -> Data:
     """Keep ratings from fitting, and fit the effects on the others: one pass.
+
+    `size` are the users and ratings of the matrix: `pivot.size`.
 
     Raises
     ------
@@ -74,13 +76,13 @@ def hold_out(matrix: BlockMatrix, catalogue: Catalogue, n_users: int, config: Co
     """
     holdout = Holdout(config.evaluation.holdout, config.run.seed, catalogue.movie_ids)
     n_ratings, rating_sums = rating_counts(matrix.loading(holdout.training(matrix.load)))
-    if n_ratings.sum() == pivot.size(matrix)[1]:
+    if n_ratings.sum() == size[1]:
         raise UserError(
             f"--holdout is {config.evaluation.holdout}, which keeps no rating of so small a log; raise it"
         )
     of_effects = replace(config.weighting, weighting=("residual",), normalize=False)
     effects = weighting.fit(n_ratings, rating_sums, of_effects)
-    return Data(matrix, holdout, n_ratings, rating_sums, effects, n_users, catalogue)
+    return Data(matrix, holdout, n_ratings, rating_sums, effects, size[0], catalogue)
 
 
 def evaluate(data: Data, config: Config, known: DataFrame | None = None) -> Evaluation:

@@ -68,7 +68,7 @@ def evaluate_clusters(
         with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
             with stages("hold out", "ratings") as stage:
                 titles = catalogue.describe(kept.movies.ids, rating_log.movies)
-                data = hold_out(kept.matrix, titles, kept.counts["users"], config)
+                data = hold_out(kept.matrix, titles, kept.size, config)
                 stage.rows = kept.counts["ratings_kept"] - int(data.n_ratings.sum())
             with stages("fit and judge", "settings") as stage:
                 found = evaluate(data, config, known)
