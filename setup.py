@@ -25,7 +25,7 @@ setup(
         # Spark 3.5 imports distutils, which Python has dropped in 3.12 and setuptools carries on.
         "spark": ["pyspark>=3.5,<4.4", "setuptools; python_version >= '3.12'"],
         # Only the driver needs them; Bokeh brings Jinja2.
-        "report": ["bokeh>=3.5", "scikit-learn"],
+        "report": ["bokeh>=3.5", "scikit-learn>=1.5"],
         # With a Chromium and its ChromeDriver, which are no Python packages.
         "figures": ["selenium"],
         "test": ["chispa", "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "selenium"],

@@ -17,6 +17,9 @@ N_COMPONENTS = 8
 N_MATRIX = 4
 """Components in the scatter matrix."""
 PERPLEXITY = 30.0
+ROUNDS = 500
+"""Of t-SNE. A thousand, scikit-learn's default, take twice as long, 7 s for 2,000 people, and keep
+neighbours no better (trustworthiness 0.9911 against 0.9909, 0.980 against 0.979, 0.783 against 0.784)."""
 MIN_PEOPLE = 8
 """With fewer there is nothing to embed."""
 
@@ -85,10 +88,11 @@ def embedding(scores: Array, seed: int) -> npt.NDArray[np.float32]:
     from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(scores) - 1) / 3)
-    # Its threads wait for each other in each of a thousand rounds, spinning: on cores shared
+    # Its threads wait for each other in each round, spinning: on cores shared
     # with others two threads took 32 s for 600 people, one took 2 s.
     with threadpool_limits(1):
-        fitted = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(scores)
+        tsne = TSNE(init="pca", perplexity=perplexity, max_iter=ROUNDS, random_state=seed)
+        fitted = tsne.fit_transform(scores)
     return np.asarray(fitted, dtype=np.float32)
 
 
