@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +34,8 @@ def ratings() -> sparse.csr_matrix:
 
 
 @pytest.fixture(scope="module")
-def frame(spark: SparkSession, ratings: sparse.csr_matrix) -> Iterator[DataFrame]:
-    made = vector_frame(spark, ratings).persist()
-    yield made
-    made.unpersist()
+def frame(spark: SparkSession, ratings: sparse.csr_matrix) -> DataFrame:
+    return vector_frame(spark, ratings)
 
 
 @pytest.fixture(scope="module")
@@ -263,18 +260,6 @@ def test_params_reach_the_fit_and_the_model(frame: DataFrame, ratings: sparse.cs
     assert found.getK() == 3 and pca.getK() == 2 and found.uid == pca.uid
     assert found.getTol() == 0.1 and found.getOutputCol() == "tastes"
     assert found.transform(renamed).columns == ["row", "rated", "tastes"]
-
-
-def test_nothing_stays_cached(spark: SparkSession, frame: DataFrame) -> None:
-    def cached() -> int:
-        return int(spark.sparkContext._jsc.getPersistentRDDs().size())
-
-    before = cached()
-    PCA(k=2).fit(frame)
-    assert cached() == before
-    with pytest.raises(ValueError):
-        PCA(k=100).fit(vector_frame(spark, np.ones((3, 200))))
-    assert cached() == before
 
 
 @pytest.mark.parametrize("k", [0, -1, 151])

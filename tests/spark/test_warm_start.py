@@ -60,7 +60,6 @@ def monday(spark: SparkSession, logs: Path) -> Path:
     return logs / "monday"
 
 
-@pytest.mark.smoke
 def test_clusters_keep_their_numbers(spark: SparkSession, logs: Path, monday: Path) -> None:
     groups = pd.read_parquet(logs / "log/groups.parquet").set_index("user_id")["group"]
     before = clusters(monday)

@@ -49,6 +49,7 @@ def test_page_is_one_file_that_asks_nobody(text: str) -> None:
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", ours)
 
 
+@pytest.mark.slow
 def test_the_choice_of_their_number_is_shown_where_there_was_one(text: str) -> None:
     assert 'id="choice"' not in text and 'href="#choice"' not in text
     table = figures((4, 0.02, 0.003, (0.5, 0.6)), (8, 0.03, 0.003, (0.4, 0.2)))
@@ -60,6 +61,7 @@ def test_the_choice_of_their_number_is_shown_where_there_was_one(text: str) -> N
     assert rows == ["4", "8"] and "choice-curve" in ours
 
 
+@pytest.mark.slow
 def test_what_is_suppressed_is_left_out(shown: Content) -> None:
     few = shown.profiles.astype({"n_ratings": "Int64"}).assign(
         activity=[None, *shown.profiles["activity"][1:]],
@@ -88,6 +90,7 @@ def test_titles_are_text_and_not_markup(shown: Content) -> None:
     assert "Bold" in ours.replace(text, "") and "</b> </script>" not in ours
 
 
+@pytest.mark.slow
 def test_no_user_ids_unless_asked_for(shown: Content, text: str) -> None:
     ids = [str(user) for user in shown.sample.people.table["user_id"]]
     assert not [user for user in ids if user in text]
@@ -108,6 +111,7 @@ def test_years_of_rating_are_shares_without_stray_ones(shown: Content) -> None:
     pd.testing.assert_frame_equal(distributions.rated(with_stray), table)
 
 
+@pytest.mark.slow
 def test_without_times_there_are_no_years_of_rating(shown: Content, text: str) -> None:
     assert "rated-0" in text and "Year of rating" in text
     untimed = dataclasses.replace(shown, profiles=shown.profiles.assign(rating_years=[[]] * contents.K))
@@ -120,17 +124,20 @@ def test_counts_rejects_settings_and_times_are_told(text: str) -> None:
         assert told in text
 
 
+@pytest.mark.slow
 def test_a_log_without_genres_years_or_rejects(shown: Content) -> None:
     bare = dataclasses.replace(contents.content(genres=False), rejects=shown.rejects[:0])
     found = rendered(bare)
     assert "No genres are known" in found and "None: every record was read" in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_users", [5, 9])
 def test_very_few_people(n_users: int) -> None:
     assert "Audience segments" in rendered(contents.content(n_users=n_users))
 
 
+@pytest.mark.slow
 def test_a_cluster_that_nobody_is_in(shown: Content) -> None:
     last = dataclasses.replace(
         shown.sample.members[3],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 from pandas.util import hash_array
 from pyspark.ml.recommendation import ALS
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tastemap.blocks import STORAGE, Block, BlockMatrix
@@ -22,6 +23,7 @@ RATINGS = 10_000_000
 RANK, ITERATIONS = 16, 10
 REGULARIZATIONS = (0.05, 0.15)
 """Tried; the best counts, for it is to be a ceiling."""
+_FACTORS = ("userFactors", "itemFactors")
 _SCHEMA = "user int, item int, rating float, held_out boolean"
 
 
@@ -55,9 +57,23 @@ def als(
 
     frame = matrix.map_blocks(rows, _SCHEMA).persist(STORAGE)
     try:
-        return min((_fit(frame, strength, seed) for strength in REGULARIZATIONS), key=lambda one: one["rmse"])
+        with _factors_released(frame.sparkSession):
+            found = [_fit(frame, strength, seed) for strength in REGULARIZATIONS]
     finally:
         frame.unpersist()
+    return min(found, key=lambda one: one["rmse"])
+
+
+@contextmanager
+def _factors_released(spark: SparkSession) -> Iterator[None]:
+    """Unpersist what ALS leaves persisted, the factors of its models, under these names of its own."""
+    before = set(spark.sparkContext._jsc.getPersistentRDDs())
+    try:
+        yield
+    finally:
+        for number, rdd in spark.sparkContext._jsc.getPersistentRDDs().items():
+            if number not in before and rdd.name() in _FACTORS:
+                rdd.unpersist(False)
 
 
 def _fit(frame: DataFrame, regularization: float, seed: int) -> dict[str, float]:
