@@ -61,7 +61,6 @@ def test_flows_against_pandas(spark: SparkSession, n_partitions: int) -> None:
     assert found["n_users"].sum() == 340
 
 
-@pytest.mark.smoke
 def test_two_runs_and_their_tables(spark: SparkSession, runs: tuple[str, str], tmp_path: Path) -> None:
     found = compare_runs(spark, *runs, str(tmp_path / "out"))
     both = BEFORE.merge(AFTER, on="user_id")

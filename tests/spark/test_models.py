@@ -246,7 +246,6 @@ class TestContract:
 
 
 class TestTransform:
-    @pytest.mark.smoke
     def test_appends_what_it_should(self, case: Case, spark: SparkSession) -> None:
         model = case.make()
         frame = frame_for(model, spark, np.tile(RATINGS, (3, 1)), partitions=5)

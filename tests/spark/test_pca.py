@@ -83,7 +83,6 @@ def test_the_same_as_scikit_learn_on_the_same_sparse_matrix(
     assert np.all(model.components[largest, np.arange(10)] > 0)
 
 
-@pytest.mark.smoke
 def test_the_default_tolerance_is_within_a_thousandth_and_honest(
     model: PCAModel, loose: PCAModel, ratings: sparse.csr_matrix
 ) -> None:

@@ -31,8 +31,7 @@ def blocks_of(matrix: BlockMatrix) -> list[Block]:
     return list(matrix.load(pa.record_batch(columns, names=matrix.columns)))
 
 
-@pytest.mark.parametrize("n_partitions", [1, 3, 7])
-@pytest.mark.smoke
+@pytest.mark.parametrize("n_partitions", [1, pytest.param(3, marks=pytest.mark.smoke), 7])
 def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> None:
     remains = frequent(latest(LOG), 5, 4)
     movie_ids = np.unique(remains["movie_id"]).astype(np.int32)

@@ -74,8 +74,7 @@ def write(folder: Path, **files: bytes) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
-@pytest.mark.smoke
+@pytest.mark.parametrize("end", [b"\r\n", pytest.param(b"\n", marks=pytest.mark.smoke)])
 def test_csv(spark: SparkSession, tmp_path: Path, end: bytes) -> None:
     text, titles = RATINGS_CSV.replace(b"\r\n", end), MOVIES_CSV.replace(b"\r\n", end)
     path = write(tmp_path, ratings__csv=text, movies__csv=titles, tags__csv=b"userId,movieId,tag,timestamp\n")

@@ -69,8 +69,7 @@ def split_bytes(spark: SparkSession) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("final", [True, False])
-@pytest.mark.smoke
+@pytest.mark.parametrize("final", [pytest.param(True, marks=pytest.mark.smoke), False])
 def test_combined_data_and_titles(spark: SparkSession, tmp_path: Path, end: bytes, final: bool) -> None:
     text = COMBINED.replace(b"\n", end) if final else COMBINED.replace(b"\n", end).removesuffix(end)
     (tmp_path / "combined_data_1.txt").write_bytes(text)

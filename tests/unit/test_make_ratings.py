@@ -66,6 +66,7 @@ def test_a_seed_gives_one_log_and_another_seed_another(form):
     assert not np.array_equal(first[0], other[0])
 
 
+@pytest.mark.slow
 def test_a_netflix_log_has_the_long_tails_and_stars_of_the_real_one():
     _, users, movies, level, _ = draw("netflix", 9_604, 17_770, 2_009_610)  # a fiftieth
 
@@ -108,10 +109,12 @@ def _residuals(log, users, movies, level):
 @pytest.mark.parametrize(
     ("form", "watched_only"), [("netflix", False), ("movielens", False), ("movielens", True)]
 )
+@pytest.mark.slow
 def test_groups_show_in_what_they_watch_and_in_how_they_rate(form, watched_only):
     assert _agreement(form, "1", watched_only) >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watched_only", [False, True])
 def test_without_separation_there_are_no_groups(watched_only):
     assert abs(_agreement("movielens", "0", watched_only)) < 0.01
@@ -128,6 +131,7 @@ def test_a_chunk_holds_whole_movies_and_little_more_than_its_size():
         seen.update(movies.tolist())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_log():
     def peak(ratings: int) -> int:
         log = make_log("movielens", 4_000, 2_000, ratings)

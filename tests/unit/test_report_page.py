@@ -42,6 +42,7 @@ def without_libraries(text: str) -> str:
     return text.replace(largest, "")
 
 
+@pytest.mark.slow
 def test_page_is_one_file_that_asks_nobody(text: str) -> None:
     assert len(text.encode()) < 5_000_000
     ours = without_libraries(text)
@@ -175,6 +176,7 @@ def test_many_segments_do_not_make_a_page_that_is_too_large(
     assert 'id="segment-3"' in text and "the 2 largest segments" in text
 
 
+@pytest.mark.slow
 def test_figures_have_names_of_their_own(shown: Content) -> None:
     names = [figure.name for figure in page.figures(shown)]
     assert len(names) == len(set(names))
