@@ -28,6 +28,17 @@ def test_names_tell_the_planted_genre_decade_and_a_movie_of_it(planted: Content)
         assert genre in parts[2] or parts[2].startswith("movie ")
 
 
+def test_a_segment_does_not_go_by_a_movie_it_likes_less(planted: Content) -> None:
+    movies = planted.movies
+    unsure = movies.assign(effect_low=-1.0, effect_high=1.0)  # so that what is watched decides
+    before = segments.names(dataclasses.replace(planted, movies=unsure))[0].split(", ", 2)[2]
+    disliked = unsure["title"].map(lambda title: segments.label({"movie_id": 0, "title": title}) == before)
+    assert disliked.sum() == contents.K
+    less = unsure.assign(effect_high=np.where(disliked, -0.1, 1.0))
+    after = segments.names(dataclasses.replace(planted, movies=less))[0].split(", ", 2)[2]
+    assert after != before and GENRES[0] in after
+
+
 def test_no_two_segments_go_by_the_same_movie(planted: Content) -> None:
     one = planted.movies[planted.movies["cluster"] == 0]
     alike = pd.concat([one.assign(cluster=cluster) for cluster in range(4)])

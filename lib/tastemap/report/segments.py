@@ -152,8 +152,11 @@ def in_full(movie: Movie) -> str:
 
 
 def _signature(movies: pd.DataFrame, taken: set[int]) -> Movie | None:
-    """The movie a segment goes by: loved and watched more for sure, else watched more, else the first."""
-    free = movies[~movies["movie_id"].isin(taken)].sort_values("rank")
+    """The movie a segment goes by: loved and watched more for sure, else watched more, else the first.
+
+    None that is liked less for sure: to watch it is not what unites them.
+    """
+    free = movies[~movies["movie_id"].isin(taken) & (movies["effect_high"] >= 0)].sort_values("rank")
     both = free[(free["effect_low"] > 0) & (free["lift_low"] > 1)]
     telling = both["effect"] * both["share_rated"] * np.log(both["lift_low"])
     both = both.iloc[np.argsort(-telling.to_numpy(), kind="stable")]
