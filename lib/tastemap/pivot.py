@@ -240,7 +240,8 @@ def _gathered(columns: Sequence[npt.NDArray[Any]], rejects: pa.StructArray) -> p
     block = to_block(*columns)
     n_ratings = columns[0].size
     counts = [pa.array([n], pa.int64()) for n in (n_ratings + len(rejects), n_ratings - block.matrix.nnz)]
-    years = pd.unique(block.years) if block.years is not None else np.zeros(0, np.int16)
+    assert block.years is not None
+    years = pd.unique(block.years)
     seen = pa.array(years[years != NO_YEAR], pa.int32())
     cells = [*encode(block).columns, *counts, _one_list(seen), _one_list(rejects)]
     return pa.record_batch(cells, names=schemas.GATHERED.names)

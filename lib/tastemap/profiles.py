@@ -127,8 +127,10 @@ def _dated(
     user: npt.NDArray[np.int64], years: npt.NDArray[np.int16] | None, known: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """User and position of the year of each rating whose year is known."""
-    if years is None:
+    if not known:
         return user[:0], user[:0]
+    if years is None:
+        raise ValueError("years are to be counted of blocks that have been loaded without them")
     found = pc.index_in(pa.array(years), value_set=pa.array(known, pa.int16()))
     place = np.asarray(found.fill_null(-1), dtype=np.int64)
     return (user, place) if found.null_count == 0 else (user[place >= 0], place[place >= 0])

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ class Pseudonyms:
     def _loading(self, load: Load[Block]) -> Load[Block]:
         def renamed(batch: pa.RecordBatch) -> Iterator[Block]:
             for block in load(batch):
-                yield Block(self.of(block.ids), block.matrix)
+                yield replace(block, ids=self.of(block.ids))
 
         return renamed
 

@@ -76,7 +76,7 @@ def test_relatives_over_all_rows_as_on_the_driver(
 def test_many_shapes_at_once_as_one_by_one(spark: SparkSession, sample_size: int) -> None:
     rows = like_real_scores(600, 6)
     shapes = [(2, 3), (None, 5), (4, 5)]
-    config = ClusteringConfig(restarts=2, max_iterations=6)
+    config = ClusteringConfig(restarts=2)
     found = algorithms.fit_many(frame(spark, rows), shapes, config, 7)
     for (m, k), together in zip(shapes, found, strict=True):
         alone = algorithms.fit(frame(spark, rows[:, :m]), k, config, 7)

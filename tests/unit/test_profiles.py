@@ -111,11 +111,12 @@ def test_years_of_rating(aggregates: Aggregates) -> None:
 
 def test_without_years_of_rating() -> None:
     block = to_block(LOG.drop(columns="rated_at"), MOVIE_IDS)
-    for axes in (AXES, Axes(BARS, LABELS.of_movies, ())):
-        found = Aggregates(*aggregate_block(block, segmentation(), axes))
-        assert found.year_ratings.shape == found.year_users.shape == (K, len(axes.years))
-        assert not found.year_ratings.any() and not found.year_users.any()
+    axes = Axes(BARS, LABELS.of_movies, ())
+    found = Aggregates(*aggregate_block(block, segmentation(), axes))
+    assert found.year_ratings.shape == found.year_users.shape == (K, 0)
     assert profiles.profiles(found, axes)["rating_years"].tolist() == [[]] * K
+    with pytest.raises(ValueError, match="loaded without them"):
+        aggregate_block(block, segmentation(), AXES)
 
 
 def test_users_of_a_label_count_once(aggregates: Aggregates) -> None:
@@ -143,7 +144,8 @@ def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
 
 
 def test_no_users_are_aggregated_to_zeros() -> None:
-    empty = Block(np.empty(0, dtype=np.int64), to_block(LOG, MOVIE_IDS).matrix[:0])
+    nothing = to_block(LOG, MOVIE_IDS).matrix[:0]
+    empty = Block(np.empty(0, dtype=np.int64), nothing, np.empty(0, dtype=np.int16))
     found = aggregate_block(empty, segmentation(), AXES)
     assert [array.shape for array in found] == [
         *((K, D), (K, D), (K, 10), (K,), (K,), (K,)),

@@ -100,7 +100,7 @@ def test_no_user_ids_unless_asked_for(shown: Content, text: str) -> None:
 
 
 def test_years_of_rating_are_shares_without_stray_ones(shown: Content) -> None:
-    table = distributions.rated(shown)
+    table = distributions.rating_years(shown)
     for cluster, row in shown.profiles.set_index("cluster").iterrows():
         found = table[table["cluster"] == cluster].set_index("at")["share"]
         assert found.index.tolist() == list(range(2000, 2006))
@@ -109,15 +109,15 @@ def test_years_of_rating_are_shares_without_stray_ones(shown: Content) -> None:
         }
     stray = [[{"year": 1970, "n_ratings": 1}, *bars] for bars in shown.profiles["rating_years"]]
     with_stray = dataclasses.replace(shown, profiles=shown.profiles.assign(rating_years=stray))
-    pd.testing.assert_frame_equal(distributions.rated(with_stray), table)
+    pd.testing.assert_frame_equal(distributions.rating_years(with_stray), table)
 
 
 @pytest.mark.slow
 def test_without_times_there_are_no_years_of_rating(shown: Content, text: str) -> None:
-    assert "rated-0" in text and "Year of rating" in text
+    assert "rating-years-0" in text and "Year of rating" in text
     untimed = dataclasses.replace(shown, profiles=shown.profiles.assign(rating_years=[[]] * contents.K))
     ours = without_libraries(rendered(untimed))
-    assert "rated-0" not in ours and "Year of rating" not in ours
+    assert "rating-years-0" not in ours and "Year of rating" not in ours
 
 
 def test_counts_rejects_settings_and_times_are_told(text: str) -> None:

@@ -17,7 +17,7 @@ KINDS = {
     "ratings": "Ratings given",
     "activity": "Ratings per person",
     "years": "Year of release",
-    "rated": "Year of rating",
+    "rating-years": "Year of rating",
 }
 HEIGHT = 130
 OLDEST = 0.05
@@ -34,13 +34,13 @@ def figures(content: Content, names: dict[int, str]) -> list[Figure]:
         "ratings": _ratings,
         "activity": _activity,
         "years": _years,
-        "rated": _rated,
+        "rating-years": _rating_years,
     }
     tables = {
         "ratings": ratings(content),
         "activity": activity(content),
         "years": years(content),
-        "rated": rated(content),
+        "rating-years": rating_years(content),
     }
     for kind, title in KINDS.items():
         for cluster in content.drawn:
@@ -73,7 +73,7 @@ def years(content: Content) -> pd.DataFrame:
     return _against_everybody(counted, content.clusters, range(min(seen), max(seen) + 1))
 
 
-def rated(content: Content) -> pd.DataFrame:
+def rating_years(content: Content) -> pd.DataFrame:
     """Share of ratings by year of rating: columns as of `ratings`; of ratings whose time is known."""
     counted = _unfolded(content.profiles, "rating_years", "year")
     total = counted.groupby("at")["n"].sum()
@@ -148,7 +148,7 @@ def _years(table: pd.DataFrame, cluster: int) -> figure:
     return _by_year(table, cluster, first, 10 if everybody.index[-1] - first <= 45 else 20)
 
 
-def _rated(table: pd.DataFrame, cluster: int) -> figure:
+def _rating_years(table: pd.DataFrame, cluster: int) -> figure:
     first, last = int(table["at"].min()), int(table["at"].max())
     step = next(step for step in (1, 2, 5, 10, 20, 10_000) if last - first < 4 * step)  # room on a telephone
     return _by_year(table, cluster, first, step)

@@ -91,7 +91,10 @@ def render(content: Content, drawn: Sequence[Figure]) -> str:
         n_directly=DIRECTLY,
         star_colours=style.STARS,
         genre_tables=_genre_tables(content),
-        share_tables={"ratings": distributions.ratings(content), "rated": distributions.rated(content)},
+        share_tables={
+            "ratings": distributions.ratings(content),
+            "rating-years": distributions.rating_years(content),
+        },
         decades=segments.by_decade(content.years),
         positions=_positions(content, shown),
         explained=float(content.components["variance_ratio"].sum()),

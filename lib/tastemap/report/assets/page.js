@@ -2,11 +2,11 @@
 (function () {
   // Figures are drawn when they come into view: a page of many segments opens at once.
   const drawn = new Set();
-  // A picture has nothing to do for keys: one that stopped them would only be in the way. Bokeh draws in shadow roots.
-  function pass(root) {
+  // In a picture there is nothing to do with keys: the Tab key passes it by. Bokeh draws in shadow roots.
+  function leaveTabOrder(root) {
     root.querySelectorAll("*").forEach((one) => {
       if (one.tabIndex >= 0) one.tabIndex = -1;
-      if (one.shadowRoot) pass(one.shadowRoot);
+      if (one.shadowRoot) leaveTabOrder(one.shadowRoot);
     });
   }
   function draw(place) {
@@ -15,7 +15,7 @@
     drawn.add(name);
     const item = JSON.parse(document.querySelector(`[data-item="${name}"]`).textContent);
     Bokeh.embed.embed_item(item, place).then(() => {
-      pass(place);
+      leaveTabOrder(place);
       place.classList.add("drawn");
     });
   }
