@@ -112,12 +112,21 @@ class FileSystem:
 
     def read_text(self, path: str) -> str:
         """Read a small UTF-8 file whole."""
-        with _plain_errors(path, "read"):
-            stream = self._hadoop.open(self._path(path))
-            try:
-                return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
-            finally:
-                stream.close()
+        with self._opened(path) as stream:
+            return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+
+    def read_bytes(self, path: str, start: int, length: int) -> bytes:
+        """Read a few bytes of a file from a position on, fewer where it ends before."""
+        with self._opened(path, start) as stream:
+            found = self._jvm.java.io.ByteArrayOutputStream()
+            self._jvm.org.apache.commons.io.IOUtils.copyLarge(stream, found, 0, length)
+            return bytes(found.toByteArray())
+
+    def find(self, path: str, separator: bytes, start: int) -> int:
+        """Find the position after the next separator in a file, its end if there is none."""
+        with self._opened(path, start) as stream:
+            reader = self._jvm.org.apache.hadoop.util.LineReader(stream, bytearray(separator))
+            return start + int(reader.readLine(self._jvm.org.apache.hadoop.io.Text()))
 
     def write_text(self, path: str, text: str) -> None:
         """Write a small UTF-8 file, replacing one that is there."""
@@ -138,6 +147,16 @@ class FileSystem:
                 stream.close()
         self.delete(path)
         self.rename(unfinished, path)
+
+    @contextmanager
+    def _opened(self, path: str, start: int = 0) -> Iterator[Any]:
+        with _plain_errors(path, "read"):
+            stream = self._hadoop.open(self._path(path))
+            try:
+                stream.seek(start)
+                yield stream
+            finally:
+                stream.close()
 
     def _path(self, path: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(path)

@@ -39,6 +39,17 @@ def test_text_is_written_and_replaced(files: FileSystem, tmp_path: Path) -> None
     assert [name for name in files.names(str(tmp_path)) if not name.endswith(".crc")] == ["run.json"]
 
 
+def test_parts_of_files_are_read(files: FileSystem, tmp_path: Path) -> None:
+    path = f"{tmp_path}/parts"
+    Path(path).write_bytes(b"1:\n\xff\x00:end")
+    assert files.read_bytes(path, 3, 2) == b"\xff\x00" and files.read_bytes(path, 6, 99) == b"end"
+    assert files.read_bytes(path, 9, 5) == files.read_bytes(path, 0, 0) == b""
+    assert [files.find(path, b":", start) for start in (0, 1, 2, 6, 9)] == [2, 2, 6, 9, 9]
+    for read in (lambda: files.read_bytes(f"{path}2", 0, 1), lambda: files.find(f"{path}2", b":", 0)):
+        with pytest.raises(UserError, match="parts2 cannot be read"):
+            read()
+
+
 def test_directories_are_made_moved_and_deleted(files: FileSystem, tmp_path: Path) -> None:
     files.make_directory(f"{tmp_path}/a/b")
     files.make_directory(f"{tmp_path}/a/b")

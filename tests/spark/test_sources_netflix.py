@@ -102,10 +102,12 @@ def test_split_borders_anywhere(
     spark: SparkSession, tmp_path: Path, split_bytes: object, n_movies: int, mean: float, size: int
 ) -> None:
     texts = [log_text(n_movies, mean, seed, [b"\n", b"\r\n"][seed]) for seed in range(2)]
+    folder = tmp_path / "50% of it, ünd mehr"
+    folder.mkdir()
     for i, text in enumerate(texts):
-        (tmp_path / f"combined_data_{i + 1}.txt").write_bytes(text)
+        (folder / f"combined_data_{i + 1}.txt").write_bytes(text)
     split_bytes(size)  # type: ignore[operator]
-    log = open_log(spark, [str(tmp_path)], SourceConfig())
+    log = open_log(spark, [str(folder)], SourceConfig())
     assert isinstance(log.parse, netflix.NetflixParser)
     # A split that begins inside a record has none of its own if the record outlasts it.
     assert len(log.parse.borders) > 4
@@ -140,16 +142,16 @@ def test_bzip2_is_split_and_gzip_is_not(spark: SparkSession, tmp_path: Path, spl
     text = log_text(40, 800.0)
     assert len(text) > 400_000  # several blocks of bzip2 at level 1
     for name, content in (("bz2", bz2.compress(text, 1)), ("gz", gzip.compress(text))):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"combined_data_1.txt.{name}").write_bytes(content)
+        (tmp_path / f"{name} file").mkdir()
+        (tmp_path / f"{name} file" / f"combined_data_1.txt.{name}").write_bytes(content)
     expected = in_order(read_netflix(text))
     split_bytes(30_000)  # type: ignore[operator]
-    log = open_log(spark, [str(tmp_path / "bz2")], SourceConfig())
+    log = open_log(spark, [str(tmp_path / "bz2 file")], SourceConfig())
     assert isinstance(log.parse, netflix.NetflixParser)
     assert len(log.parse.borders) > 2
     assert rows(log) == expected
     assert 1 / 3 < log.n_ratings_estimate / len(expected) < 3
-    log = open_log(spark, [str(tmp_path / "gz")], SourceConfig())
+    log = open_log(spark, [str(tmp_path / "gz file")], SourceConfig())
     assert rows(log) == expected
     assert 1 / 3 < log.n_ratings_estimate / len(expected) < 3
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sources_oracle import Row, read_netflix
 from tastemap.sources import netflix, reasons
-from tastemap.sources.headers import borders, summarize_split
+from tastemap.sources.headers import borders, find_borders, summarize_split
 from tastemap.sources.netflix import NetflixParser
 
 NAMES = ("user_id", "movie_id", "rating", "rated_at", "raw", "reason")
@@ -68,6 +68,32 @@ def parse_in_splits(text: bytes, cuts: list[int], size: int) -> list[Row]:
     ]
 
 
+def parse_in_byte_splits(text: bytes, cuts: list[int]) -> list[Row]:
+    """Parse a text whose bytes are dealt to splits that begin at `cuts`."""
+
+    def after_colon(position: int) -> int:
+        return text.find(b":", position) + 1 or len(text)
+
+    starts = [0, *sorted({cut % (len(text) + 1) for cut in cuts} - {0, len(text)})]
+    splits: dict[int, list[bytes]] = {}
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        # As Hadoop's reader does: the record that begins where a split ends is still read with it.
+        position = after_colon(start) if start else 0
+        while position <= end and position < len(text):
+            record = text[position : after_colon(position)]
+            splits.setdefault(start, []).append(record.removesuffix(b":"))
+            position += len(record)
+    found = find_borders(starts, len(text), after_colon, lambda start, n: text[start : start + n])
+    assert found.keys() - {0} == splits.keys() - {0}
+    known = {("file:/a.txt", start): border for start, border in found.items()}
+    parser = NetflixParser((1.0, 5.0), known)
+    return [
+        row
+        for start, records in splits.items()
+        for row in rows(parser(batches_of("file:/a.txt", {start: records}, whole=False, size=2)))
+    ]
+
+
 def test_a_published_file() -> None:
     assert parse_whole(PLAIN) == read_netflix(PLAIN)
     assert [row[:3] for row in parse_whole(PLAIN)] == [(1488844, 1, 3.0), (822109, 1, 5.0), (885013, 2, 4.0)]
@@ -103,6 +129,7 @@ def test_odd_files_in_one_piece_and_in_many(text: bytes) -> None:
     expected = read_netflix(text)
     assert parse_whole(text) == expected
     assert parse_in_splits(text, list(range(len(text))), size=1) == expected
+    assert parse_in_byte_splits(text, list(range(len(text)))) == expected
 
 
 def test_rejects_of_a_movie_without_a_readable_id() -> None:
@@ -151,6 +178,15 @@ text = st.tuples(
 ).map(lambda made: made[1].join(made[0]) + (made[1] if made[2] else b""))
 
 
+def test_the_header_before_a_border_may_be_far_away() -> None:
+    """A colon that is no header's tells nothing: the last header is looked for in ever larger windows."""
+    line = b"%d,3,2005-01-01\n"
+    head = b"5:\n" + b"".join(line % user for user in range(400))
+    text = head + b"7:7\n" + line % 401 + b"6:\n" + line % 402
+    assert parse_in_byte_splits(text, [len(head)]) == read_netflix(text)
+    assert [row[1] for row in parse_in_byte_splits(text, [len(head)])[-2:]] == [5, 6]
+
+
 @settings(deadline=None, max_examples=500)
 @given(text, st.lists(st.integers(0, 1000), max_size=12), st.integers(1, 5), st.sampled_from([1, 40, 2**23]))
 def test_any_cut_of_any_file_gives_what_a_plain_reader_gives(
@@ -160,3 +196,4 @@ def test_any_cut_of_any_file_gives_what_a_plain_reader_gives(
     with mock.patch.object(netflix, "BATCH_BYTES", batch_bytes):
         assert parse_whole(text) == expected
         assert parse_in_splits(text, cuts, size) == expected
+        assert parse_in_byte_splits(text, cuts) == expected

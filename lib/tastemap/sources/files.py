@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from tastemap.errors import UserError
 from tastemap.filesystem import FileSystem, escaped, first_line
@@ -76,6 +76,16 @@ class StoredFiles:
     """Bytes of every file."""
 
 
+@dataclass(frozen=True)
+class Split:
+    """A piece of a file that one task reads."""
+
+    path: str
+    """URI, as Hadoop writes it."""
+    start: int
+    file_size: int
+
+
 def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[StoredFile]:
     """List the files that paths lead to: files, directories with all below them, and glob patterns.
 
@@ -135,6 +145,20 @@ def read_head(spark: SparkSession, path: str) -> list[str]:
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from error
     return [row.value.strip("\ufeff\r\n") for row in rows if row.value.strip()]
+
+
+def splits_of(frame: DataFrame) -> list[Split]:
+    """List the pieces that Spark cuts the files behind a DataFrame into, in order.
+
+    `frame` must do nothing but read and select.
+    """
+    partitions = frame._jdf.queryExecution().toRdd().partitions()
+    found = [
+        Split(str(file.toPath().toString()), file.start(), file.fileSize())
+        for partition in partitions
+        for file in partition.files()
+    ]
+    return sorted(found, key=lambda split: (split.path, split.start))
 
 
 def for_reader(taken: Sequence[StoredFile], listed: Iterable[StoredFile]) -> StoredFiles:

@@ -2,16 +2,22 @@
 
 A log is a sequence of lines ``<movie>:``, each followed by that movie's lines ``user,rating,date``. Spark
 cuts it at every colon, so a *record* is the text between two colons: the end of a header line, a movie's
-ratings, and the next movie's id. Executor code, free of Spark; the driver joins what the splits of a file
-say of their borders.
+ratings, and the next movie's id. Free of Spark: executors follow the records, the driver finds out what
+comes before each split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tastemap.sources.lines import NO_MOVIE
+
+Find = Callable[[int], int]
+"""Position in a file to the one after the next colon, the end of the file if there is none."""
+Read = Callable[[int, int], bytes]
+"""Position and number of bytes to the bytes of a file there, fewer at its end."""
 
 _LINE_KEPT = 1000  # bytes of an endless line that go from one split to the next
 _TOO_LARGE = 10**18
@@ -146,6 +152,59 @@ def borders(splits: Iterable[SplitSummary]) -> dict[int, Border]:
             # The split's own text starts with the colon between the two.
             line = ((line or b"") + split.line)[:_LINE_KEPT]
     return result
+
+
+def find_borders(starts: Sequence[int], size: int, find: Find, read: Read) -> dict[int, Border]:
+    """Find the borders of a file's splits by reading it about their starts only.
+
+    Parameters
+    ----------
+    starts : sequence of int
+        Positions of all splits, ascending; 0 is the first.
+    size : int
+        Bytes of the file.
+    find, read : callable
+        Look into the file.
+
+    Returns
+    -------
+    dict of int to Border
+        As of `borders`: by position, without splits that hold no record.
+    """
+    result = {0: Border(NO_MOVIE, None, last=False)}
+    record = 0
+    for start, end in pairwise([*starts[1:], size]):
+        # A split's first record begins after the first colon in it, unless the file ends there.
+        record = record if record > start else find(start)
+        if record <= end and record < size:
+            result[start] = _border_before(record, read)
+    last = max(result)
+    result[last] = replace(result[last], last=True)
+    return result
+
+
+def _border_before(record: int, read: Read) -> Border:
+    """Border of a split whose first record begins at this position."""
+    colon = record - 1
+    after = read(record, _LINE_KEPT)
+    confirmed = b"\n" in after and _is_blank(after[: after.index(b"\n")])
+    window = _LINE_KEPT
+    while True:
+        begin = max(0, colon - window)
+        text = read(begin, colon - begin)
+        # Of the lines in a window only those are known that begin in it.
+        whole = 0 if begin == 0 else text.find(b"\n") + 1
+        if begin == 0 or whole:
+            reader = MovieReader()
+            for piece in text[whole:].split(b":"):
+                for _ in reader.read(piece):
+                    pass
+            line = bytes(reader.line or b"")
+            header = _header(line) if confirmed else None
+            movie_id = reader.movie_id if header is None else header
+            if movie_id != NO_MOVIE or begin == 0:
+                return Border(movie_id, line[:_LINE_KEPT], last=False)
+        window *= 4
 
 
 def _header(line: bytes | bytearray) -> int | None:

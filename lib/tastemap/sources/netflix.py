@@ -1,8 +1,8 @@
 """Netflix Prize files: `combined_data_*.txt`, `mv_*.txt`, and `movie_titles`.
 
 The record is the text between two colons, so one record holds a movie's ratings (see `headers`). Only a
-split of a file that does not begin it needs to be told which movie it is in. A pass over the short ends
-of the records finds that out; files that Spark does not split do without it.
+split of a file that does not begin it needs to be told which movie it is in. The text about its start
+tells that, where the file is not compressed; files that Spark does not split do without it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby
+from operator import attrgetter
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +21,16 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tastemap.executors import map_in_arrow
-from tastemap.sources.files import StoredFiles
-from tastemap.sources.headers import Border, MovieReader, SplitSummary, borders, summarize_split
+from tastemap.filesystem import FileSystem
+from tastemap.sources.files import StoredFiles, splits_of
+from tastemap.sources.headers import (
+    Border,
+    MovieReader,
+    SplitSummary,
+    borders,
+    find_borders,
+    summarize_split,
+)
 from tastemap.sources.lines import BATCH_BYTES, NO_MOVIE, Layout, Lines, parse_lines
 from tastemap.sources.titles import decoded, movie_table
 
@@ -48,8 +59,8 @@ def read_records(spark: SparkSession, files: StoredFiles) -> DataFrame:
 def parser(
     spark: SparkSession, records: DataFrame, files: StoredFiles, scale: tuple[float, float]
 ) -> NetflixParser:
-    """Build the parser of `records`, reading the borders of splits where there are any."""
-    return NetflixParser(scale, _read_borders(records) if _pin_splits(spark, files) else {})
+    """Build the parser of `records`, finding the borders of splits where there are any."""
+    return NetflixParser(scale, _borders(spark, records) if _pin_splits(spark, files) else {})
 
 
 def read_titles(spark: SparkSession, files: StoredFiles) -> DataFrame:
@@ -68,7 +79,7 @@ class NetflixParser:
     scale: tuple[float, float]
     """Lowest and highest rating."""
     borders: dict[tuple[str, int], Border]
-    """What comes before every split that is not a whole file, by path and position."""
+    """What comes before every split that is not a whole file, by path, as Hadoop writes it, and position."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Parse the records of one partition."""
@@ -96,7 +107,7 @@ class NetflixParser:
 
     def _border(self, path: str, start: int) -> Border:
         try:
-            return self.borders[path, start]
+            return self.borders[unquote(path), start]
         except KeyError:
             raise RuntimeError(
                 f"the split of {path} at byte {start} was not there when the log was opened; leave "
@@ -157,8 +168,30 @@ def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
     return max(files.sizes) > largest
 
 
-def _read_borders(records: DataFrame) -> dict[tuple[str, int], Border]:
-    """Find out what comes before every split; as many rows as splits come to the driver."""
+def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], Border]:
+    """Find out what comes before every split."""
+    by_path = {path: list(splits) for path, splits in groupby(splits_of(records), key=attrgetter("path"))}
+    cut = {path: splits for path, splits in by_path.items() if len(splits) > 1}
+    if any(path.endswith(".bz2") for path in cut):
+        return _borders_of_blocks(records)
+    found: dict[tuple[str, int], Border] = {}
+    for path, splits in cut.items():
+        files = FileSystem(spark, path)
+        at_starts = find_borders(
+            [split.start for split in splits],
+            splits[0].file_size,
+            partial(files.find, path, b":"),
+            partial(files.read_bytes, path),
+        )
+        found |= {(path, start): border for start, border in at_starts.items()}
+    return found
+
+
+def _borders_of_blocks(records: DataFrame) -> dict[tuple[str, int], Border]:
+    """Find out what comes before every split by a pass over them: compressed text has no positions.
+
+    As many rows as splits come to the driver.
+    """
     # The same DataFrame, unfiltered: Spark would prune files by a filter on their metadata, and fewer
     # files may be split differently.
     ends = records.withColumn("value", _ends(F.col("value")))
@@ -166,7 +199,7 @@ def _read_borders(records: DataFrame) -> dict[tuple[str, int], Border]:
     by_path = defaultdict(list)
     for row in rows:
         split = SplitSummary(row.start, row.confirms, row.ends_line, row.movie_id, bytes(row.line))
-        by_path[row.path].append(split)
+        by_path[unquote(row.path)].append(split)
     return {
         (path, start): border for path, splits in by_path.items() for start, border in borders(splits).items()
     }

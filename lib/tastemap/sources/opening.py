@@ -36,7 +36,7 @@ def open_log(
 ) -> RatingLog:
     """Find the files of a rating log and tell their form, without reading them in full.
 
-    Only Netflix files that Spark splits are read through once, for the movie that each split begins with.
+    Of Netflix files that Spark splits, the text about each split's start is read as well; bzip2 whole.
 
     Parameters
     ----------
