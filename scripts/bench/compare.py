@@ -4,7 +4,7 @@
     compare.py --ratings DIR --output results.json [--contenders ours,single-randomized,...] [--runs 3]
 
 Every round runs each contender once, so that a machine whose speed drifts treats them alike; medians are
-shown. JSON goes to --output, a Markdown table to standard output.
+shown. JSON goes to --output after every run, a Markdown table to standard output at the end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import psutil
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 COMPONENTS, CLUSTERS, ITERATIONS = 50, 12, 20
+STOCK_MEMORY = "12g"  # half the machine, lest stock Spark's PCA fail for a laptop's settings
 
 
 def contenders(ratings: str, scratch: Path) -> dict[str, list[str]]:
@@ -48,13 +49,13 @@ def contenders(ratings: str, scratch: Path) -> dict[str, list[str]]:
         "--output",
         str(scratch / "single"),
     ]
-    stock = [submit, str(HERE / "stock_spark.py"), "--ratings", ratings, "--n-columns"]
+    stock = [submit, "--driver-memory", STOCK_MEMORY, str(HERE / "stock_spark.py"), "--ratings", ratings]
     notebook = [python, str(HERE / "notebook_way.py"), "--ratings", ratings]
     return {
         "ours": ours,
         **{f"study-{weighting}": [*study, "--weighting", weighting] for weighting in ("stars", "rated")},
         **{f"single-{solver}": [*single, "--solver", solver] for solver in ("arpack", "randomized")},
-        **{f"stock-{n}": [*stock, str(n)] for n in (1000, 2000, 5000, 17770)},
+        **{f"stock-{n}": [*stock, "--n-columns", str(n)] for n in (1000, 2000, 5000, 17770)},
         "notebook": notebook,
     }
 
@@ -85,18 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
                 for leftover in scratch.iterdir():
                     shutil.rmtree(leftover)
-    result = {
-        "machine": {
-            "cores": os.cpu_count(),
-            "memory": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-        },
-        "ratings": Path(options.ratings).name,
-        "runs": runs,
-    }
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
+                # At once: what hours have measured is not lost with the last contender.
+                options.output.write_text(record(options.ratings, runs))
     print(table(runs))
     return 0
+
+
+def record(ratings: str, runs: dict[str, list[dict[str, Any]]]) -> str:
+    """JSON of the runs so far and the machine they ran on."""
+    machine = {
+        "cores": os.cpu_count(),
+        "memory": psutil.virtual_memory().total,
+        "python": platform.python_version(),
+    }
+    found = {"machine": machine, "ratings": Path(ratings).name, "runs": runs}
+    return json.dumps(found, indent=2) + "\n"
 
 
 def describe(found: measure.Measured, output: Path | None) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def on_one_machine(matrix: BlockMatrix) -> sparse.csr_matrix:
     for row in matrix.frame.select(*names).toLocalIterator():
         cells = [pa.array([bytes(row[name])], pa.binary()) for name in names]
         blocks += [block.matrix for block in matrix.load(pa.record_batch(cells, names=names))]
-    return sparse.vstack(blocks, format="csr")
+    return sparse.csr_matrix(sparse.vstack(blocks))
 
 
 def timed(function: Any) -> tuple[Any, float]:

@@ -83,13 +83,13 @@ def main() -> int:
         scores = segmentation.scores(matrix, projection, users)
         stage("project", lambda: scores.frame.write.format("noop").mode("overwrite").save())
         settings = replace(config.clustering, max_iterations=20, restarts=args.restarts)
-        found = stage("project and KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
-        segments = Segmentation(projection, found.model)
+        clusters = stage("project and KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
+        segments = Segmentation(projection, clusters.model)
         table = segmentation.assignments(matrix, segments)
         stage("write assignments", lambda: table.write.parquet(f"{folder}/assignments"))
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
-        bars = profiles.rating_bars(log.scale)
-        stage("profiles", lambda: profiles.aggregate(matrix, segments, bars, labels))
+        axes = profiles.Axes(profiles.rating_bars(log.scale), labels, counts.years)
+        stage("profiles", lambda: profiles.aggregate(matrix, segments, axes))
         cores = spark.sparkContext.defaultParallelism
         matrix.frame.unpersist()
     result = {
