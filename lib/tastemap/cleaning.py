@@ -84,9 +84,9 @@ def check_rejects(n_records: int, n_bad: int, rejects: DataFrame, max_bad_fracti
     worst = found.orderBy(F.desc("n"), "reason").limit(3).collect()
     examples = "; ".join(f"{row['n']:,} x {row['reason']}, such as {row['example'][:80]!r}" for row in worst)
     raise UserError(
-        f"{n_bad:,} of {n_records:,} records ({fraction:.1%}) cannot be taken, allowed are "
-        f"{max_bad_fraction:.1%}: {examples}. Mend the log, name its form by --format, or raise "
-        "--max-bad-fraction"
+        f"{n_bad:,} of {n_records:,} records ({100 * fraction:.4g}%) cannot be taken, allowed are "
+        f"{100 * max_bad_fraction:.4g}%: {examples}. Mend the log, name its form by --format or its scale by "
+        "--rating-min and --rating-max, or raise --max-bad-fraction"
     )
 
 

@@ -53,7 +53,7 @@ class WeightingConfig:
     weighting: tuple[str, ...] = option(
         ("residual",),
         "residual: minus global mean, movie and user effect; centered: minus the user's mean; "
-        "stars: as given, unrated 0; rated: 1 for rated",
+        "stars: as given, unrated 0; rated: 1 for rated; evaluate_clusters takes several, or all",
         choices=WEIGHTINGS,
         words={"all": WEIGHTINGS},
     )
@@ -71,12 +71,19 @@ class WeightingConfig:
 class DecompositionConfig:
     """Principal components."""
 
-    n_components: tuple[int, ...] = option((32,), "principal components the users are compared on", minimum=1)
+    n_components: tuple[int, ...] = option(
+        (32,), "principal components the users are compared on; evaluate_clusters takes several", minimum=1
+    )
     pca_solver: str = option(
-        "auto", "krylov: any number of movies; spark: stock Spark ML, narrow data only", choices=PCA_SOLVERS
+        "auto",
+        "auto: krylov; krylov: any number of movies; spark: stock Spark ML, narrow data only",
+        choices=PCA_SOLVERS,
     )
     pca_tolerance: float = option(
-        0.005, "residual share at which the PCA stops; the captured variance is far closer", minimum=1e-14
+        0.005,
+        "stop the PCA when its residuals are this share of the variance; what it captures is far closer to "
+        "the optimum, within 0.001 at 0.005",
+        minimum=1e-14,
     )
 
 
@@ -92,8 +99,8 @@ class ClusteringConfig:
     )
     n_clusters: tuple[int, ...] = option(
         (8,),
-        "clusters to find; of several numbers (4:40:4, or auto) the one that held-out ratings and "
-        "stability speak for",
+        "clusters to find; of several numbers (4:40:4; auto: ten from 2 to 40) the one that held-out ratings "
+        "and stability speak for",
         minimum=2,
         words={"auto": AUTO},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ from tastemap.runs import Run
 from tastemap.segmentation import Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ def cluster_users(
         The log, the options or the output cannot be used; nothing has been changed then.
     """
     check_one(config)
+    if config.evaluation.truth is not None and len(config.clustering.n_clusters) == 1:
+        log.warning(
+            "--truth %s is not looked at: clusters are judged where there are several --n-clusters to choose "
+            "from, or by jobs/evaluate_clusters.py",
+            config.evaluation.truth,
+        )
     key_file = config.privacy.pseudonymise_key_file
     pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
     report = writing.wanted(config.report)

@@ -116,10 +116,11 @@ def describe(found: measure.Measured, output: Path | None) -> dict[str, Any]:
         manifest = json.loads((output / "run.json").read_text())
         described["stages"] = {stage["name"]: stage["seconds"] for stage in manifest["stages"]}
         described["metrics"] = manifest["metrics"]
-    elif found.exit_code == 0:
-        described["says"] = json.loads(found.output[found.output.index("{") :])
     else:
-        described["last_lines"] = found.output.strip().splitlines()[-5:]
+        try:
+            described["says"] = json.loads(found.output[found.output.index("{") :])
+        except ValueError:  # stopped before it said anything
+            described["last_lines"] = found.output.strip().splitlines()[-5:]
     return described
 
 

@@ -31,6 +31,7 @@ import pyarrow as pa
 import single_machine_tables as make
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, svds
+from scipy.special import softmax
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.utils import extmath
@@ -41,7 +42,7 @@ RANDOMIZED_SVD = getattr(extmath, "_randomized_svd", extmath.randomized_svd)
 N_THREADS = len(os.sched_getaffinity(0))
 POOL = ThreadPoolExecutor(N_THREADS)
 MIN_USER_RATINGS, MIN_MOVIE_RATINGS = 20, 5
-MOVIE_SHRINKAGE, USER_SHRINKAGE = 25.0, 10.0
+MOVIE_SHRINKAGE, USER_SHRINKAGE, TEMPERATURE = 5.0, 10.0, 1.4
 FIRST_DAY = (date(1998, 1, 1) - date(1970, 1, 1)).days
 SLICE = 1 << 18  # ratings that a thread takes at a time: its arrays stay in the cache
 PATTERNS = ("combined_data_*.txt", "**/mv_*.txt")
@@ -291,13 +292,13 @@ class Clusters(NamedTuple):
 
 
 def cluster(scores: np.ndarray, k: int, iterations: int, seed: int) -> Clusters:
-    """Run KMeans once; memberships are those of a Student-t kernel."""
+    """Run KMeans once; memberships are a softmax of the squared distances."""
     model = KMeans(k, n_init=1, max_iter=iterations, tol=0, random_state=seed).fit(scores)
     number = np.argsort(np.argsort(-np.bincount(model.labels_, minlength=k), kind="stable"))
     squares = model.transform(scores) ** 2
     nearest = squares.min(1)
-    kernel = 1 / (1 + squares / nearest.mean())
-    return Clusters(number[model.labels_], np.sqrt(nearest), kernel.max(1) / kernel.sum(1))
+    scale = scores.shape[1] / (2 * TEMPERATURE * nearest.mean())
+    return Clusters(number[model.labels_], np.sqrt(nearest), softmax(-scale * squares, axis=1).max(1))
 
 
 def write_vectors(ratings: Ratings, directory: Path) -> None:

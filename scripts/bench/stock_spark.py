@@ -28,8 +28,8 @@ COMPONENTS, CLUSTERS, ITERATIONS = 50, 12, 20
 
 def read(spark: SparkSession, ratings: str) -> DataFrame:
     """Ratings out of the table, or out of the directory that holds it and others."""
-    path = Path(ratings) / "ratings"
-    found = spark.read.parquet(str(path if path.exists() else ratings))
+    beside = [Path(ratings) / name for name in ("ratings", "ratings.parquet")]
+    found = spark.read.parquet(str(next((path for path in beside if path.exists()), ratings)))
     return found.select("user_id", "movie_id", F.col("rating").cast("double").alias("rating"))
 
 
@@ -80,7 +80,7 @@ def main() -> int:
         done("failed after")
     print(json.dumps({"n_columns": options.n_columns, "seconds": seconds, "failure": failure}))
     spark.stop()
-    return 0
+    return 1 if failure else 0
 
 
 if __name__ == "__main__":

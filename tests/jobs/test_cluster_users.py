@@ -279,7 +279,7 @@ def test_too_many_bad_records_stop_the_job_and_leave_the_old_output(log: Path, t
     lines = log.read_text().splitlines()
     bad.write_text("\n".join([*lines, *(f"x{n},1,9.0,1" for n in range(20))]) + "\n")
     said = fault(tmp_path, *small(bad, output, "--overwrite"))
-    assert "20 of 920 records (2.2%)" in said and "--max-bad-fraction" in said
+    assert "20 of 920 records (2.174%)" in said and "--max-bad-fraction" in said
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     done = submit(
         "cluster_users.py", *small(bad, output, "--overwrite", "--max-bad-fraction", 0.05), folder=tmp_path

@@ -37,8 +37,6 @@ def test_a_number_of_clusters_is_chosen_and_said_why(movielens_small: Path, tmp_
         "8",
         "--n-clusters",
         "2:6:4",
-        "--memberships",
-        "true",
     )
     arguments = ("--ratings", movielens_small, "--output", tmp_path / "run", "--memberships", "true")
     done = submit("cluster_users.py", *arguments, *settings, folder=tmp_path)

@@ -69,7 +69,7 @@ def test_too_many_bad_records_stop_with_the_commonest_reasons(rejects: DataFrame
     with pytest.raises(UserError) as error:
         cleaning.check_rejects(1399, 14, rejects, 0.01)
     (told,) = error.value.faults
-    assert told.startswith("14 of 1,399 records (1.0%) cannot be taken, allowed are 1.0%: ")
+    assert told.startswith("14 of 1,399 records (1.001%) cannot be taken, allowed are 1%: ")
     assert "6 x the rating is no number, such as '0,oops'; 4 x too few fields, such as 'long long" in told
     assert "; 3 x rating is off the scale, such as '5,0,9'. " in told
     assert "rare" not in told and len(told) < 500

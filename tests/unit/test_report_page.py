@@ -176,6 +176,18 @@ def test_many_segments_do_not_make_a_page_that_is_too_large(
     assert 'id="segment-3"' in text and "the 2 largest segments" in text
 
 
+def test_numbers_of_an_earlier_run_do_not_go_by_size(
+    shown: Content, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tastemap.report.content.MAX_DRAWN", 2)
+    people = shown.profiles.assign(n_users=[20, 90, 40, 90])
+    config = {**shown.manifest["config"], "clustering": {"warm_start": "output/monday"}}
+    continued = dataclasses.replace(shown, profiles=people, manifest={**shown.manifest, "config": config})
+    assert continued.drawn == [1, 3]
+    assert "Segment 0 is the largest." in text
+    assert "Segment 0 is the largest." not in rendered(continued)
+
+
 @pytest.mark.slow
 def test_figures_have_names_of_their_own(shown: Content) -> None:
     names = [figure.name for figure in page.figures(shown)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from tastemap.intake import cleaned
 from tastemap.runs import Run
 from tastemap.sources import open_log
 from tastemap.stages import Stages
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def evaluate_clusters(
     UserError
         The log, the options or the output cannot be used; nothing has been changed then.
     """
+    _tell_unused(config)
     stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         with stages("open", "bytes") as stage:
@@ -87,6 +91,15 @@ def evaluate_clusters(
         }
         run.finish(manifest)
     return Result(run.output, manifest, figures)
+
+
+def _tell_unused(config: Config) -> None:
+    if config.clustering.warm_start is not None:
+        log.warning(
+            "--warm-start %s is not looked at: what is judged is fitted anew", config.clustering.warm_start
+        )
+    if config.decomposition.pca_solver == "spark":
+        log.warning("--pca-solver spark is not looked at: here the solver is krylov")
 
 
 def write(run: Run, found: Evaluation) -> None:

@@ -84,4 +84,5 @@ class Content:
     @property
     def drawn(self) -> list[int]:
         """Those that have figures of their own: the largest, `MAX_DRAWN` at most."""
-        return self.clusters[:MAX_DRAWN]
+        largest = self.profiles.nlargest(MAX_DRAWN, "n_users")["cluster"]
+        return sorted(int(number) for number in largest)
