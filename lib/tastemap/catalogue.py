@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from scipy import sparse
 
 from tastemap.cleaning import Movies
+from tastemap.filesystem import reading
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def describe(movie_ids: npt.NDArray[np.int32], movies: DataFrame | None) -> Cata
     if movies is not None:
         wanted = movies.sparkSession.createDataFrame(pd.DataFrame({"movie_id": movie_ids}), "movie_id int")
         known = movies.join(F.broadcast(wanted), "movie_id", "left_semi")
-        for row in known.select("movie_id", "title", "year", "genres").collect():
+        with reading("the list of movies"):
+            found = known.select("movie_id", "title", "year", "genres").collect()
+        for row in found:
             column = int(np.searchsorted(movie_ids, row["movie_id"]))
             titles[column], years[column] = row["title"], row["year"]
             genres[column] = tuple(dict.fromkeys(filter(None, row["genres"] or ())))

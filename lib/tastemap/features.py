@@ -186,6 +186,21 @@ def check_size(features: Features, n_components: Sequence[int]) -> None:
         )
 
 
+def check_variance(total_variance: float) -> None:
+    """Refuse users who are all alike.
+
+    Raises
+    ------
+    UserError
+        Their features do not vary.
+    """
+    if total_variance == 0:
+        raise UserError(
+            "all users are alike in what ratings count, so there is nothing to cluster by; where every "
+            "rating is the same, --weighting rated goes by what is rated"
+        )
+
+
 def labelled(features: Features, catalogue: Catalogue) -> Catalogue:
     """The catalogue with what the features are called, column by column.
 

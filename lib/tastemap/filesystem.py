@@ -126,7 +126,9 @@ class FileSystem:
         """Find the position after the next separator in a file, its end if there is none."""
         with self._opened(path, start) as stream:
             reader = self._jvm.org.apache.hadoop.util.LineReader(stream, bytearray(separator))
-            return start + int(reader.readLine(self._jvm.org.apache.hadoop.io.Text()))
+            nothing = self._jvm.org.apache.hadoop.io.Text()
+            # Of what is passed over one byte is kept: the JVM lets go of it long after Python has.
+            return start + int(reader.readLine(nothing, 1))
 
     def write_text(self, path: str, text: str) -> None:
         """Write a small UTF-8 file, replacing one that is there."""
@@ -160,6 +162,33 @@ class FileSystem:
 
     def _path(self, path: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(path)
+
+
+_UNREADABLE = ("FAILED_READ_FILE", "EOFException", "CSV header does not conform")
+"""What Spark says, in its versions, of files that break off or are not like the others."""
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Say in a sentence which file Spark cannot read, where a pass over files finds it out."""
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        if not any(sign in str(error) for sign in _UNREADABLE):
+            raise
+        raise UserError(f"{what} cannot be read: {': '.join(_causes(error))}") from error
+
+
+def _causes(error: Exception) -> list[str]:
+    """The file, where Spark names it, and what is wrong with it."""
+    file = re.search(r"while reading file (\S+?)\.?\s", str(error))
+    named = [file.group(1)] if file else []
+    if not isinstance(error, Py4JJavaError):
+        return [*named, first_line(error)]
+    cause = error.java_exception
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return [*named, " ".join(str(cause.getMessage()).split())]
 
 
 @contextmanager

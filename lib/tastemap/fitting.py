@@ -89,6 +89,7 @@ def fit(
 
         decomposition = principal_components(matrix, features, run, config, passed)
         stage.rows = decomposition.passes
+    featuring.check_variance(decomposition.total_variance)
     projection = Projection.of(features, decomposition)
     with stages("cluster", "clusters") as stage:
         scores = segmentation.scores(matrix, projection, kept.counts["users"])
@@ -100,6 +101,12 @@ def fit(
                 earlier, matrix, kept.movies.ids, projection, scores, choice.n_clusters, config
             )
         stage.rows = len(clustering.sizes)
+    if stage.rows < choice.n_clusters:
+        log.warning(
+            "%d clusters were asked for, %d came out: no more are different, or some lost all of their users",
+            choice.n_clusters,
+            stage.rows,
+        )
     return Fit(choice, features, decomposition, passes, clustering, continuation)
 
 

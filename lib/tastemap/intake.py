@@ -10,6 +10,7 @@ from tastemap import cleaning, pivot
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.config import Config
 from tastemap.errors import UserError
+from tastemap.filesystem import reading
 from tastemap.pseudonyms import withheld
 from tastemap.runs import Run
 from tastemap.stages import Stages
@@ -37,7 +38,7 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
     with ExitStack() as persisted:
         gathered.frame.persist(STORAGE)
         persisted.callback(gathered.frame.unpersist)
-        with stages("read and pivot", "ratings") as stage:
+        with reading("the rating log"), stages("read and pivot", "ratings") as stage:
             counts = cleaning.count(gathered.frame)
             stage.rows = counts.ratings_in
         rejects = cleaning.rejects(gathered.frame)

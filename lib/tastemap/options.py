@@ -143,7 +143,9 @@ class Declared:
 
 def _range(text: str, one: Declared) -> range:
     """FIRST:LAST:STEP, with the last."""
-    first, last, step = (one.convert(bound, text) for bound in text.split(":"))
+    first, last, step = text.split(":")
+    first, last = (one.convert(bound, text) for bound in (first, last))
+    step = dataclasses.replace(one, minimum=1, maximum=None).convert(step, text)
     return range(first, last + 1, step)
 
 

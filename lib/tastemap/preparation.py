@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from tastemap import cleaning, schemas
 from tastemap.config import Config
+from tastemap.filesystem import reading
 from tastemap.runs import Run
 from tastemap.sources import open_log
 from tastemap.stages import Stages
@@ -33,7 +34,7 @@ def prepare_ratings(
     with Run(spark, output, overwrite=overwrite) as run:
         log = open_log(spark, ratings, config.source, movies)
         parsed = log.parsed()
-        with stages("ratings", "rows") as stage:
+        with reading("the rating log"), stages("ratings", "rows") as stage:
             observed = Observation("records")
             counted = parsed.observe(observed, F.count(F.lit(1)).alias("n"), F.count("reason").alias("bad"))
             run.write("ratings", counted.where("reason is null").select(*schemas.RATINGS.names))
@@ -46,7 +47,7 @@ def prepare_ratings(
             cleaning.check_rejects(n_records, n_bad, rejects, config.source.max_bad_fraction)
             run.write("rejects", rejects)
             stage.rows = n_bad
-        with stages("movies", "rows") as stage:
+        with reading("the list of movies"), stages("movies", "rows") as stage:
             titles = log.movies if log.movies is not None else spark.createDataFrame([], schemas.MOVIES)
             run.write("movies", titles)
             stage.rows = run.read("movies").count()

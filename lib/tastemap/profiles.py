@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 N_ENDS = 10
 """Movies named at each end of a component."""
-MAX_HISTOGRAM_BARS = 20
+MAX_HISTOGRAM_BARS = 21
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Axes:
 
 
 def rating_bars(scale: tuple[float, float]) -> Array:
-    """Centres of the bars of a histogram of ratings: half points, or 20 bars on a longer scale."""
+    """Centres of the bars of a histogram of ratings: half points, or 21 bars on a longer scale."""
     low, high = scale
     n_halves = round((high - low) * 2) + 1
     return np.linspace(low, high, min(max(n_halves, 2), MAX_HISTOGRAM_BARS))

@@ -168,6 +168,18 @@ def test_a_truth_that_cannot_be_used(
         truth.read(spark, str(path))
 
 
+def test_a_truth_that_is_no_table(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "truth.tsv").write_text("user_id\tgroup\n1\tblue\n")
+    with pytest.raises(UserError, match="cannot be read as Parquet or CSV"):
+        truth.read(spark, str(tmp_path / "truth.tsv"))
+
+
+def test_a_truth_that_names_a_user_twice(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("user_id,group\n1,blue\n2,red\n1,red\n")
+    with pytest.raises(UserError, match="names user 1 2 times; give a row a user"):
+        truth.read(spark, str(tmp_path / "truth.csv"))
+
+
 def test_truth_from_csv(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("group,user_id,more\nblue,1,x\nred,2,y\n")
     found = truth.read(spark, str(tmp_path / "truth.csv"))

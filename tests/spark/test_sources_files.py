@@ -85,6 +85,15 @@ def test_many_files_are_named_by_their_directory(spark: SparkSession, tmp_path: 
     assert len(for_reader(taken, find_files(spark, [str(tmp_path)], "--ratings")).load) == 101
 
 
+def test_commas_in_names_are_no_alternatives(spark: SparkSession, tmp_path: Path) -> None:
+    for i in range(60):
+        (tmp_path / f"ratings,{i}.csv").touch()
+        (tmp_path / f"more-{i}.csv").write_text("1")
+    listed = [StoredFile(f"file:{path}", 1, f"file:{tmp_path}") for path in sorted(tmp_path.iterdir())]
+    files = for_reader(listed, listed)
+    assert len(files.load) == 120 and not files.options
+
+
 def test_every_path_that_leads_nowhere_is_told_at_once(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "there.csv").write_text(LOG)
     paths = [f"{tmp_path}/there.csv", f"{tmp_path}/missing.csv", f"{tmp_path}/*.dat", "nowhere://host/x"]

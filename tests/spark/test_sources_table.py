@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -13,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from tastemap import schemas
 from tastemap.config import SourceConfig
 from tastemap.errors import UserError
+from tastemap.filesystem import reading
 from tastemap.sources import RatingLog, open_log, reasons
 
 WHEN = datetime(2005, 9, 6, 12, 30, 0, tzinfo=UTC)
@@ -194,8 +197,37 @@ def test_files_whose_columns_stand_in_another_order_are_not_read_askew(
         (tmp_path / f"part{i}.csv").write_text("user_id,movie_id,rating\n1,2,3\n")
     (tmp_path / "part6.csv").write_text("movie_id,user_id,rating\n2,1,3\n")
     log = open_log(spark, [str(tmp_path)], SourceConfig())
-    with pytest.raises(Exception, match=r"(?i)header"):
+    with (
+        pytest.raises(UserError, match=r"^the log cannot be read: .*CSV header") as error,
+        reading("the log"),
+    ):
         log.parsed().collect()
+    assert "part6.csv" in str(error.value)
+
+
+def test_an_archive_that_breaks_off(spark: SparkSession, tmp_path: Path) -> None:
+    lines = "user_id,movie_id,rating\n" + "".join(f"{i},{i * i},3.5\n" for i in range(40_000))
+    whole = gzip.compress(lines.encode())
+    (tmp_path / "log.csv.gz").write_bytes(whole[: len(whole) // 2])
+    log = open_log(spark, [str(tmp_path)], SourceConfig())
+    told = "the log cannot be read: .*Unexpected end of input stream"
+    with pytest.raises(UserError, match=told), reading("the log"):
+        log.parsed().collect()
+
+
+def test_what_is_no_fault_of_files_is_not_said_to_be() -> None:
+    with pytest.raises(ZeroDivisionError), reading("the log"):
+        1 / 0  # noqa: B018
+
+
+def test_times_of_no_year_that_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    """Milliseconds cast to timestamps as if they were seconds, and the last time there is."""
+    times = pa.array([10**6 * 1_100_000_000_000, 2**63 - 1, 10**6 * 1_100_000_000], pa.timestamp("us"))
+    columns = {"user_id": [1, 2, 3], "movie_id": [1, 1, 1], "rating": [3, 3, 3]}
+    path = parquet(tmp_path / "x.parquet", **columns, rated_at=times)
+    log = open_log(spark, [path], SourceConfig())
+    assert [row[0] for row in taken(log)] == [3]
+    assert log.parsed().where(F.col("reason") == reasons.TIME_UNREADABLE).count() == 2
 
 
 @pytest.mark.parametrize("named", ["", "/ratings"])
@@ -229,6 +261,10 @@ def test_movies_of_ones_own(spark: SparkSession, tmp_path: Path) -> None:
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films.csv"))
     assert log.movies is not None
     assert list(map(tuple, log.movies.collect())) == [(2, "Heat, the", 1995, ["Crime", "Drama"])]
+    parquet(tmp_path / "films.parquet", movie_id=[2.0, -7.0, 2.5], title=["Zulu", "Below", "Half"])
+    log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films.parquet"))
+    assert log.movies is not None
+    assert sorted((row.movie_id, row.title) for row in log.movies.collect()) == [(-7, "Below"), (2, "Zulu")]
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films2.csv"))
     assert log.movies is not None
     assert list(map(tuple, log.movies.collect())) == [(2, "Alien", None, [])]

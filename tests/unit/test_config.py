@@ -28,6 +28,12 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
+def test_numbers_of_clusters_in_steps_of_one() -> None:
+    """The step is no number of clusters: it may be less than two."""
+    config, faults = load(None, {"n_clusters": "2:6:1"})
+    assert (config.clustering.n_clusters, faults) == ((2, 3, 4, 5, 6), [])
+
+
 def test_sections_are_the_fields_of_config() -> None:
     assert {
         field.name: type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)

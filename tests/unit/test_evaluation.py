@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,10 @@ from logs import random_log, to_block
 from tastemap.blocks import Block
 from tastemap.clustering import agreement
 from tastemap.clustering.centres import Centres
-from tastemap.config import WeightingConfig
+from tastemap.config import Config, WeightingConfig
+from tastemap.errors import UserError
 from tastemap.evaluation import prediction, ranking, separation
+from tastemap.evaluation.evaluate import hold_out
 from tastemap.evaluation.holdout import Holdout, Split
 from tastemap.evaluation.judging import Fitted, Judge, Judged, Measure, in_groups
 from tastemap.evaluation.resampling import resampled
@@ -305,3 +308,9 @@ def test_an_empty_block_adds_nothing() -> None:
         separation.Separations(moments),
     ):
         assert not any(array.any() for array in measure.add_up(empty))
+
+
+def test_too_few_users_to_draw_samples_of() -> None:
+    nothing: Any = None
+    with pytest.raises(UserError, match=r"--n-components is 32, but only 95 users .* ask for at most 31"):
+        hold_out(nothing, nothing, (95, 5_000), Config())

@@ -11,7 +11,8 @@ import pytest
 from logs import random_log, to_block
 from tastemap.catalogue import Catalogue
 from tastemap.config import WeightingConfig
-from tastemap.features import GenreFeatures, labelled
+from tastemap.errors import UserError
+from tastemap.features import GenreFeatures, check_variance, labelled
 from tastemap.weighting import fit
 
 LOG = random_log(40, 25, 500, seed=8)
@@ -90,3 +91,9 @@ def test_features_by_name() -> None:
     assert both.movie_ids.tolist() == [*MOVIE_IDS.tolist(), *range(-1, -7, -1)]
     assert len(both.titles) == len(both.genres) == D + 6 and both.titles[0] == CATALOGUE.titles[0]
     assert pd.Series(both.titles).is_unique
+
+
+def test_users_who_are_all_alike_are_refused() -> None:
+    check_variance(1e-9)
+    with pytest.raises(UserError, match=r"nothing to cluster by; .* --weighting rated"):
+        check_variance(0.0)

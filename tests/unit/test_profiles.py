@@ -283,7 +283,8 @@ def test_cluster_years(aggregates: Aggregates) -> None:
         ((0.0, 1.0), [0, 0.5, 1]),
         ((0.0, 0.2), [0, 0.2]),
         ((-1.0, 1.0), [-1, -0.5, 0, 0.5, 1]),
-        ((0.0, 100.0), list(np.linspace(0, 100, 20))),
+        ((0.0, 10.0), list(np.arange(21) / 2)),
+        ((0.0, 100.0), list(np.arange(21) * 5.0)),
     ],
 )
 def test_bars_of_a_histogram(scale: tuple[float, float], bars: list[float]) -> None:

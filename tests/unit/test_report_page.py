@@ -120,6 +120,13 @@ def test_without_times_there_are_no_years_of_rating(shown: Content, text: str) -
     assert "rating-years-0" not in ours and "Year of rating" not in ours
 
 
+def test_years_that_nobody_who_is_kept_rated_in(shown: Content) -> None:
+    nothing = [[{"year": 2000, "n_ratings": 0}]] * contents.K
+    assert distributions.rating_years(
+        dataclasses.replace(shown, profiles=shown.profiles.assign(rating_years=nothing))
+    ).empty
+
+
 def test_counts_rejects_settings_and_times_are_told(text: str) -> None:
     for told in ("rating off the scale", "--n-clusters", "read and pivot", "1,234", "123 MB", "2026-03-04"):
         assert told in text
@@ -185,7 +192,11 @@ def test_numbers_of_an_earlier_run_do_not_go_by_size(
     continued = dataclasses.replace(shown, profiles=people, manifest={**shown.manifest, "config": config})
     assert continued.drawn == [1, 3]
     assert "Segment 0 is the largest." in text
-    assert "Segment 0 is the largest." not in rendered(continued)
+    told = rendered(continued)
+    assert "Segment 0 is the largest." not in told
+    for kind in ("ratings", "activity", "years", "rating-years", "heat"):
+        numbers = set(re.findall(rf'data-figure="{kind}-(\d)', told))
+        assert numbers == {"1", "3"}, kind
 
 
 @pytest.mark.slow
@@ -256,6 +267,10 @@ def test_embedding_keeps_planted_groups_together_and_is_the_same_again() -> None
     distances = np.linalg.norm(found[:, None] - found[None], axis=2) + np.diag(np.full(120, np.inf))
     assert np.mean(group[distances.argmin(axis=1)] == group) == 1.0
     np.testing.assert_array_equal(found, audience_map.embedding(scores, seed=7))
+
+
+def test_people_who_are_all_alike_stand_in_one_place() -> None:
+    assert not audience_map.embedding(np.full((20, 3), 0.3), seed=7).any()
 
 
 def test_pictures_need_their_tools(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,10 @@ def test_movies_are_told_by_their_lines(lines: list[str], movies: str | None) ->
     assert (head.movies, head.ratings if movies else None) == (movies, None)
 
 
+def test_one_endless_line_is_nothing() -> None:
+    assert look_at_text(["{" + "0" * 200_000 + "}"], AUTO).ratings is None
+
+
 @pytest.mark.parametrize("lines", [[], ML_CSV[:1], NETFLIX[:1], TABLE[:1]])
 def test_a_header_alone_is_nothing(lines: list[str]) -> None:
     assert look_at_text(lines, AUTO).empty

@@ -32,6 +32,11 @@ MEASURED_BYTES = 32 << 20
 them. A single setting may take more: k · d · 32 bytes."""
 
 
+SAMPLED = 3
+"""Users there have to be for each component: a bootstrap sample has by chance more rows or fewer than there
+are users, and its PCA needs as many as components."""
+
+
 @dataclass(frozen=True)
 class Data:
     """Ratings, which of them are held out, and what is known of the others."""
@@ -72,8 +77,15 @@ def hold_out(matrix: BlockMatrix, catalogue: Catalogue, size: tuple[int, int], c
     Raises
     ------
     UserError
-        No rating is held out.
+        No rating is held out, or there are too few users to draw samples of.
     """
+    n_components = max(config.decomposition.n_components)
+    if size[0] < SAMPLED * n_components:
+        raise UserError(
+            f"--n-components is {n_components}, but only {size[0]:,} users remain after cleaning: to judge "
+            f"clusters takes {SAMPLED} users a component, for samples are drawn of them; ask for at most "
+            f"{size[0] // SAMPLED}, or lower --min-user-ratings"
+        )
     holdout = Holdout(config.evaluation.holdout, config.run.seed, catalogue.movie_ids)
     n_ratings, rating_sums = rating_counts(matrix.loading(holdout.training(matrix.load)))
     if n_ratings.sum() == size[1]:

@@ -15,7 +15,7 @@ from tastemap.config import Config
 from tastemap.decomposition.principal import decompose
 from tastemap.evaluation.judging import Fitted
 from tastemap.evaluation.resampling import resampled
-from tastemap.features import Features, loading
+from tastemap.features import Features, check_variance, loading
 from tastemap.segmentation import Projection
 
 Array = npt.NDArray[np.float64]
@@ -78,6 +78,7 @@ def _fit(
         tol=config.decomposition.pca_tolerance,
         seed=seed,
     )
+    check_variance(found.total_variance)
     projection = Projection.of(features, found)
     scores = segmentation.scores(matrix, projection, n_users)
     clusterings = algorithms.fit_many(scores, shapes, config.clustering, seed)

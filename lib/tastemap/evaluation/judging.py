@@ -80,7 +80,11 @@ def measure(matrix: BlockMatrix, judge: Judge, measures: Sequence[Measure]) -> l
     """Sums of the arrays of each measure over all users: one pass over the blocks."""
     shapes = [measure.shapes() for measure in measures]
 
+    # Projections of all fits: in the function they would lie on the driver's disk until the session ends.
+    shared = matrix.frame.sparkSession.sparkContext.broadcast((judge, measures))
+
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
+        judge, measures = shared.value
         totals = [np.zeros(shape) for some in shapes for shape in some]
         for block in blocks:
             for rows in _chunks(block):
@@ -90,7 +94,10 @@ def measure(matrix: BlockMatrix, judge: Judge, measures: Sequence[Measure]) -> l
                     total += part
         return totals
 
-    totals = iter(matrix.sum_over_blocks(partial, [shape for some in shapes for shape in some]))
+    try:
+        totals = iter(matrix.sum_over_blocks(partial, [shape for some in shapes for shape in some]))
+    finally:
+        shared.destroy()
     return [[next(totals) for _ in some] for some in shapes]
 
 

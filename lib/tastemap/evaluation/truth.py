@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -28,14 +29,14 @@ def read(spark: SparkSession, path: str) -> DataFrame:
     Raises
     ------
     UserError
-        There is none, columns are missing, or there are too many groups.
+        There is none, columns are missing, there are too many groups, or users come twice.
     """
     try:
         if path.lower().endswith((".csv", ".csv.gz")):
             table = spark.read.csv(escaped(path), header=True)
         else:
             table = spark.read.parquet(escaped(path))
-    except AnalysisException as error:
+    except (Py4JJavaError, PySparkException) as error:
         raise UserError(
             f"--truth {path} cannot be read as Parquet or CSV (.csv); give a file with the columns user_id "
             "and group"
@@ -51,6 +52,11 @@ def read(spark: SparkSession, path: str) -> DataFrame:
     n_groups = groups.select("group").distinct().limit(GROUPS + 1).count()
     if n_groups > GROUPS:
         raise UserError(f"--truth {path} has more than {GROUPS:,} groups; give one with fewer")
+    twice = groups.groupBy("user_id").count().where("user_id IS NOT NULL AND count > 1").limit(1).collect()
+    if twice:
+        raise UserError(
+            f"--truth {path} names user {twice[0]['user_id']} {twice[0]['count']} times; give a row a user"
+        )
     return groups
 
 

@@ -87,6 +87,8 @@ def embedding(scores: Array, seed: int) -> npt.NDArray[np.float32]:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
+    if not np.ptp(scores, axis=0).any():
+        return np.zeros((len(scores), 2), np.float32)  # t-SNE would divide by how much they differ
     perplexity = min(PERPLEXITY, (len(scores) - 1) / 3)
     # Its threads wait for each other in each round, spinning: on cores shared
     # with others two threads took 32 s for 600 people, one took 2 s.

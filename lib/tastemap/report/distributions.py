@@ -78,7 +78,7 @@ def rating_years(content: Content) -> pd.DataFrame:
     counted = _unfolded(content.profiles, "rating_years", "year")
     total = counted.groupby("at")["n"].sum()
     many = total.index[total >= STRAY * total.sum()]
-    if not len(many):
+    if total.sum() == 0:
         return _against_everybody(counted, content.clusters, [])
     shown = range(many.min(), many.max() + 1)
     return _against_everybody(counted[counted["at"].isin(shown)], content.clusters, shown)

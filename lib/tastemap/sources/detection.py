@@ -182,4 +182,7 @@ def _csv_header(line: str, config: SourceConfig) -> tuple[tuple[str, ...], str]:
 
 
 def _split(line: str, separator: str) -> tuple[str, ...]:
-    return tuple(next(csv.reader([line], delimiter=separator), ()))
+    try:
+        return tuple(next(csv.reader([line], delimiter=separator), ()))
+    except csv.Error:  # a field of more than 131,072 characters: no header
+        return ()

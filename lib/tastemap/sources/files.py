@@ -180,7 +180,7 @@ def for_reader(taken: Sequence[StoredFile], listed: Iterable[StoredFile]) -> Sto
         shapes = {file.shape.rpartition("/")[2] for file in taken}
         pattern = sorted(shapes)[0] if len(shapes) == 1 else "{" + ",".join(sorted(shapes)) + "}"
         matching = {f.path for f in below if any(fnmatchcase(f.path.rpartition("/")[2], s) for s in shapes)}
-        if matching == paths and not re.search(r"[\[\]?\\{}]", "".join(shapes)):
+        if matching == paths and not re.search(r"[\[\]?\\{},]", "".join(shapes)):
             options = {"recursiveFileLookup": "true", "pathGlobFilter": pattern}
             return StoredFiles([escaped(root) for root in roots], options, sizes)
     return StoredFiles([escaped(file.path) for file in taken], {}, sizes)

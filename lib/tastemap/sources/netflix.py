@@ -38,6 +38,9 @@ SCALE = (1.0, 5.0)
 BYTES_PER_RATING = 21.0
 """A line like ``1488844,3,2005-09-06``."""
 
+MAX_LOOKED_UP = 1_000
+"""Splits whose borders the driver looks up, three reads each; beyond, all executors read all splits."""
+
 LAYOUT = Layout(",", ("user_id", "rating", "date"))
 _Piece = tuple[str, int, bytes | memoryview, int]  # path, movie, lines, how many
 _WHOLE_FILE = Border(NO_MOVIE, None, last=True)
@@ -170,10 +173,11 @@ def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
 
 def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], Border]:
     """Find out what comes before every split."""
-    by_path = {path: list(splits) for path, splits in groupby(splits_of(records), key=attrgetter("path"))}
+    listed = splits_of(records)
+    by_path = {path: list(splits) for path, splits in groupby(listed, key=attrgetter("path"))}
     cut = {path: splits for path, splits in by_path.items() if len(splits) > 1}
-    if any(path.endswith(".bz2") for path in cut):
-        return _borders_of_blocks(records)
+    if len(listed) > MAX_LOOKED_UP or any(path.endswith(".bz2") for path in cut):
+        return _borders_in_a_pass(records)
     found: dict[tuple[str, int], Border] = {}
     for path, splits in cut.items():
         files = FileSystem(spark, path)
@@ -187,8 +191,8 @@ def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], B
     return found
 
 
-def _borders_of_blocks(records: DataFrame) -> dict[tuple[str, int], Border]:
-    """Find out what comes before every split by a pass over them: compressed text has no positions.
+def _borders_in_a_pass(records: DataFrame) -> dict[tuple[str, int], Border]:
+    """Find out what comes before every split by a pass over them: there are many, or no positions in them.
 
     As many rows as splits come to the driver.
     """

@@ -112,7 +112,11 @@ def parsed_table(
         ("stars IS NULL", reasons.RATING_MISSING),
         ("rating IS NULL OR isnan(rating)", reasons.RATING_UNREADABLE),
         (f"rating < {low} OR rating > {high}", reasons.off_scale(scale)),
-        ("time IS NOT NULL AND rated_at IS NULL", reasons.TIME_UNREADABLE),
+        (
+            # Casts of milliseconds to timestamps are of the year 40,000; nothing shows, or sorts, such years.
+            "time IS NOT NULL AND (rated_at IS NULL OR year(rated_at) NOT BETWEEN 1 AND 9999)",
+            reasons.TIME_UNREADABLE,
+        ),
     ]
     reason = F.expr("CASE " + " ".join(f"WHEN {fault} THEN '{why}'" for fault, why in faults) + " END")
     kept = [F.expr(f"CASE WHEN reason IS NULL THEN {name} END").alias(name) for name in schemas.RATINGS.names]
@@ -131,7 +135,9 @@ def read_movies(rows: DataFrame, config: SourceConfig) -> DataFrame:
             F.col("genres").cast("array<string>") if listed else split_genres(F.col("genres").cast("string"))
         )
     year = F.expr("try_cast(year AS int)") if "year" in types else None
-    return movie_table(rows, _column(config.movie_column), F.col("title").cast("string"), year, genres)
+    name = config.movie_column
+    movie_id = F.expr(_whole_number(_quoted(name), "int", isinstance(types[name], StringType)))
+    return movie_table(rows, movie_id, F.col("title").cast("string"), year, genres)
 
 
 def _check_types(types: Mapping[str, DataType], names: Mapping[str, str]) -> None:
@@ -154,8 +160,12 @@ def _raw(types: Mapping[str, DataType], names: Mapping[str, str], separator: str
     return F.coalesce(_column(_MALFORMED), F.to_csv(fields, {"sep": separator}))
 
 
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
 def _column(name: str) -> Column:
-    return F.col("`" + name.replace("`", "``") + "`")
+    return F.col(_quoted(name))
 
 
 def _present(name: str, kind: DataType) -> Column:

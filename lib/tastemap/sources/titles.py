@@ -42,7 +42,7 @@ def movie_table(
     """
     none = F.array().cast("array<string>")
     columns = rows.select(
-        F.when(movie_id.cast("string").rlike(r"^\s*\d{1,10}\s*$"), movie_id.cast("string"))
+        F.when(movie_id.cast("string").rlike(r"^\s*-?\d{1,10}\s*$"), movie_id.cast("string"))
         .cast("long")
         .alias("movie_id"),
         F.struct(
@@ -50,7 +50,7 @@ def movie_table(
             (F.lit(None) if year is None else year).cast("int").alias("year"),
             (none if genres is None else F.coalesce(genres, none)).alias("genres"),
         ).alias("movie"),
-    ).where("movie_id <= 2147483647 AND movie.title IS NOT NULL")
+    ).where("movie_id BETWEEN -2147483648 AND 2147483647 AND movie.title IS NOT NULL")
     chosen = columns.groupBy("movie_id").agg(F.min("movie").alias("movie"))
     return chosen.select(
         F.col("movie_id").cast("int").alias("movie_id"), "movie.title", "movie.year", "movie.genres"
