@@ -120,7 +120,7 @@ def describe(found: measure.Measured, output: Path | None) -> dict[str, Any]:
         try:
             described["says"] = json.loads(found.output[found.output.index("{") :])
         except ValueError:  # stopped before it said anything
-            described["last_lines"] = found.output.strip().splitlines()[-5:]
+            described["last_lines"] = found.output.strip().splitlines()[-40:]
     return described
 
 
