@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import single_machine as reader
+import single_machine_log as reader
 
 
 def most(counts: np.ndarray, n: int) -> np.ndarray:
