@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +18,7 @@ from evaluations import figures
 
 pytest.importorskip("bokeh", reason="the report needs Bokeh")
 
+import tastemap
 from tastemap.config import ReportConfig
 from tastemap.errors import UserError
 from tastemap.report import audience_map, distributions, images, page, probabilities, style, writing
@@ -278,6 +283,23 @@ def test_pictures_need_their_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"Chromium.*ChromeDriver.*--figures at none"):
         writing.wanted(ReportConfig(figures="png"))
     assert writing.wanted(ReportConfig())
+
+
+def test_jobs_start_where_nothing_is_installed_that_draws() -> None:
+    """As on a cluster, which has what clusters need; in a process of its own, for here Bokeh is loaded."""
+    missing = ["bokeh", "sklearn", "jinja2", "markupsafe", "threadpoolctl", "selenium", "PIL"]
+    program = f"""if True:
+        import sys
+        sys.modules.update(dict.fromkeys({missing}))  # None: cannot be imported
+        from tastemap import comparison, pipeline, summary
+        from tastemap.config import ReportConfig
+        from tastemap.evaluation import pipeline as of_evaluation
+        assert not pipeline.writing.wanted(ReportConfig())
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(tastemap.__file__).parents[1])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_without_bokeh_the_run_goes_on_and_says_so(

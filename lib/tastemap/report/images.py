@@ -8,10 +8,12 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tastemap.errors import UserError
-from tastemap.report.style import Figure
+
+if TYPE_CHECKING:  # Bokeh's, which a cluster need not have; this module is imported to find out
+    from tastemap.report.style import Figure
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DRIVER = "chromedriver"
