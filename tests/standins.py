@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from scipy import sparse
@@ -69,12 +70,20 @@ class LocalFrame:
     def toPandas(self) -> pd.DataFrame:
         rows = [row for batches in self.partitions for batch in batches for row in batch.to_pylist()]
         self.cluster.rows_collected += len(rows)
-        return pd.DataFrame(rows, columns=["slice", "sums"])
+        names = next((batch.schema.names for batches in self.partitions for batch in batches), None)
+        return pd.DataFrame(rows, columns=names)
 
 
-def block_matrix(partitions: Sequence[Sequence[sparse.csr_matrix]]) -> BlockMatrix:
-    """Spread the rows of a matrix, given as blocks in partitions, over a `LocalFrame`."""
-    batches = [[encode(Block(np.arange(block.shape[0]), block)) for block in blocks] for blocks in partitions]
+def block_matrix(
+    partitions: Sequence[Sequence[sparse.csr_matrix]], ids: npt.NDArray[np.int64] | None = None
+) -> BlockMatrix:
+    """Spread the rows of a matrix, given as blocks in partitions, over a `LocalFrame`.
+
+    By default the ids count them.
+    """
+    sizes = [block.shape[0] for blocks in partitions for block in blocks]
+    of_blocks = iter(np.split(np.arange(sum(sizes)) if ids is None else ids, np.cumsum(sizes)[:-1]))
+    batches = [[encode(Block(next(of_blocks), block)) for block in blocks] for blocks in partitions]
     d = next(block.shape[1] for blocks in partitions for block in blocks)
     load = partial(decode, n_columns=d)
     return BlockMatrix(LocalFrame(batches), len(batches), load, d)  # type: ignore[arg-type]

@@ -9,11 +9,11 @@ from typing import Any
 
 from tastemap import features as featuring
 from tastemap import schemas, segmentation, warm_start
-from tastemap.blocks import BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.clustering import algorithms
 from tastemap.clustering.estimation import Clustering
 from tastemap.config import Config
+from tastemap.decomposition import sampling
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition, decompose
@@ -87,7 +87,7 @@ def fit(
             passes.append(one)
             stage.rows = one.passes
 
-        decomposition = principal_components(matrix, features, run, config, passed)
+        decomposition = principal_components(kept, features, run, config, passed)
         stage.rows = decomposition.passes
     featuring.check_variance(decomposition.total_variance)
     projection = Projection.of(features, decomposition)
@@ -129,7 +129,7 @@ def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, 
 
 
 def principal_components(
-    matrix: BlockMatrix,
+    kept: Cleaned,
     features: Features,
     run: Run,
     config: Config,
@@ -145,13 +145,10 @@ def principal_components(
             return pca.fit(vectors).decomposition
         except ValueError as error:
             raise UserError(f"--pca-solver spark: {error}") from error
-    found = decompose(
-        loading(features, matrix),
-        n_components,
-        tol=settings.pca_tolerance,
-        seed=config.run.seed,
-        on_pass=on_pass,
-    )
+    matrix, tol, seed = kept.matrix, settings.pca_tolerance, config.run.seed
+    start = sampling.start(matrix, features, n_components, kept.size, tol=tol, seed=seed)
+    weighted = loading(features, matrix)
+    found = decompose(weighted, n_components, tol=tol, start=start, seed=seed, on_pass=on_pass)
     if not found.converged:
         log.warning(
             "the PCA stopped after %d passes at a residual share of %.1e, above --pca-tolerance %.1e: its "

@@ -26,7 +26,8 @@ from single_machine import principal_components
 from tastemap import cleaning, pivot, weighting
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.config import from_options
-from tastemap.decomposition.principal import decompose
+from tastemap.decomposition import sampling
+from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.features import loading
 from tastemap.session import session
 from tastemap.sources import open_log
@@ -79,13 +80,18 @@ def main() -> int:
         movies = cleaning.frequent_movies(gathered, config.cleaning)
         stored = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
         stored.frame.persist(STORAGE)
-        pivot.size(stored)
+        size = pivot.size(stored)
         gathered.frame.unpersist()
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         matrix = loading(features, stored)
         decompose(matrix, k, max_passes=1)
+
+        def of_job(tol: float) -> Decomposition:
+            start = sampling.start(stored, features, k, size, tol=tol, seed=config.run.seed)
+            return decompose(matrix, k, tol=tol, start=start, seed=config.run.seed)
+
         tolerances = {"ours, default": config.decomposition.pca_tolerance, "ours, tight": args.tight}
-        ours = {name: timed(partial(decompose, matrix, k, tol=tol)) for name, tol in tolerances.items()}
+        ours = {name: timed(partial(of_job, tol)) for name, tol in tolerances.items()}
         whole = on_one_machine(matrix)
     mean = np.asarray(whole.mean(axis=0)).ravel()
     n = whole.shape[0]

@@ -25,6 +25,7 @@ from tastemap import catalogue, cleaning, pivot, profiles, segmentation, weighti
 from tastemap.blocks import STORAGE
 from tastemap.clustering import algorithms
 from tastemap.config import Config
+from tastemap.decomposition import sampling
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.principal import decompose
 from tastemap.features import loading
@@ -77,7 +78,9 @@ def main() -> int:
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         weighted = loading(features, matrix)
         passes: list[Progress] = []
-        found = stage("PCA", lambda: decompose(weighted, args.components, on_pass=passes.append))
+        k, size, tol = args.components, (users, ratings), config.decomposition.pca_tolerance
+        start = stage("PCA of a sample", lambda: sampling.start(matrix, features, k, size, tol=tol, seed=7))
+        found = stage("PCA", lambda: decompose(weighted, k, start=start, on_pass=passes.append))
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, users)

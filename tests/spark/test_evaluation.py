@@ -131,7 +131,7 @@ def test_truth_against_scikit_learn(spark: SparkSession, tmp_path: Path) -> None
     movies = cleaning.frequent_movies(gathered, config.cleaning)
     matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
     data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
-    fits = fit(data.training, data.effects, [(4, 3), (4, 6)], data.n_users, config)
+    fits = fit(data.training, data.effects, [(4, 3), (4, 6)], data.size, config)
     judge = Judge(data.holdout, fits.reference, data.effects)
     tables = truth.contingency(matrix, judge, truth.read(spark, str(path)))
     groups = pd.read_parquet(path).set_index("user_id")["group"]

@@ -54,6 +54,7 @@ def decompose(
     tol: float = 5e-3,
     max_passes: int = 60,
     block_size: int | None = None,
+    start: Array | None = None,
     seed: int = 7,
     on_pass: Callable[[Progress], None] = lambda progress: None,
 ) -> Decomposition:
@@ -67,8 +68,9 @@ def decompose(
         Components; at most the number of rows and of columns.
     center : bool
         Whether the column means are subtracted (implicitly).
-    tol, max_passes, block_size, seed, on_pass
-        As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between.
+    tol, max_passes, block_size, start, seed, on_pass
+        As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between. A
+        `start` from `sampling` saves passes.
 
     Raises
     ------
@@ -88,6 +90,7 @@ def decompose(
         max_passes=max_passes,
         max_basis=BASIS_BYTES // (8 * n_features),
         seed=seed,
+        start=start,
         on_pass=on_pass,
     )
     return from_pairs(pairs, covariance.moments)

@@ -54,6 +54,11 @@ class Data:
     catalogue: Catalogue
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Users, and ratings that are fitted on."""
+        return self.n_users, int(self.n_ratings.sum())
+
+    @property
     def training(self) -> BlockMatrix:
         """The ratings for fitting."""
         return self.matrix.loading(self.holdout.training(self.matrix.load))
@@ -120,7 +125,7 @@ def evaluate(data: Data, config: Config, known: DataFrame | None = None) -> Eval
         of_kind = replace(config.weighting, weighting=(kind,))
         found = features.fit(data.training, data.n_ratings, data.rating_sums, of_kind, data.catalogue)
         features.check_size(found, config.decomposition.n_components)
-        fits = fit(data.training, found, shapes, data.n_users, config)
+        fits = fit(data.training, found, shapes, data.size, config)
         for chosen in in_groups(fits.reference.clusters, data.matrix.n_columns, MEASURED_BYTES):
             measured = _measure(data, fits, chosen)
             if not rows:

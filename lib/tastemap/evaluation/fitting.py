@@ -12,6 +12,7 @@ from tastemap import segmentation
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering import algorithms
 from tastemap.config import Config
+from tastemap.decomposition import sampling
 from tastemap.decomposition.principal import decompose
 from tastemap.evaluation.judging import Fitted
 from tastemap.evaluation.resampling import resampled
@@ -50,12 +51,13 @@ def rating_counts(matrix: BlockMatrix) -> tuple[npt.NDArray[np.int64], Array]:
 
 
 def fit(
-    training: BlockMatrix, features: Features, shapes: Sequence[Shape], n_users: int, config: Config
+    training: BlockMatrix, features: Features, shapes: Sequence[Shape], size: tuple[int, int], config: Config
 ) -> Fits:
     """Fit every shape on all users and on `config.evaluation.repeats` bootstrap samples of them.
 
     Each sample gets principal components of its own, one PCA and one KMeans for all shapes: directions that
     chance has chosen would else be the same in every sample, and what is found in them would look stable.
+    `size` are the users and ratings that are fitted on.
     """
     seed = config.run.seed
     samples = [
@@ -63,23 +65,25 @@ def fit(
         for number in range(1, config.evaluation.repeats + 1)
     ]
     reference, *repeats = [
-        _fit(matrix, features, shapes, n_users, config, seed + number)
+        _fit(matrix, features, shapes, size, config, seed + number)
         for number, matrix in enumerate([training, *samples])
     ]
     return Fits(reference, repeats)
 
 
 def _fit(
-    matrix: BlockMatrix, features: Features, shapes: Sequence[Shape], n_users: int, config: Config, seed: int
+    matrix: BlockMatrix,
+    features: Features,
+    shapes: Sequence[Shape],
+    size: tuple[int, int],
+    config: Config,
+    seed: int,
 ) -> Fitted:
-    found = decompose(
-        loading(features, matrix),
-        max(m for m, _ in shapes),
-        tol=config.decomposition.pca_tolerance,
-        seed=seed,
-    )
+    n_components, tol = max(m for m, _ in shapes), config.decomposition.pca_tolerance
+    start = sampling.start(matrix, features, n_components, size, tol=tol, seed=seed)
+    found = decompose(loading(features, matrix), n_components, tol=tol, start=start, seed=seed)
     check_variance(found.total_variance)
     projection = Projection.of(features, found)
-    scores = segmentation.scores(matrix, projection, n_users)
+    scores = segmentation.scores(matrix, projection, size[0])
     clusterings = algorithms.fit_many(scores, shapes, config.clustering, seed)
     return Fitted(projection, [clustering.model for clustering in clusterings])

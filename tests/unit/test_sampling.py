@@ -1,0 +1,168 @@
+"""Where the iteration for principal components starts: what a sample of the rows knows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+import oracles
+from standins import block_matrix
+from tastemap.blocks import BlockMatrix
+from tastemap.decomposition import sampling
+from tastemap.decomposition.principal import Decomposition, decompose
+from tastemap.features import loading
+from tastemap.weighting import Weighting
+
+Array = npt.NDArray[np.float64]
+
+ANGLE, RELATIVE = 1e-6, 1e-8
+"""What is promised at tol=1e-10: principal angles in radians, relative error of variances."""
+
+
+def in_partitions(rows: sparse.csr_matrix, n_partitions: int = 3) -> BlockMatrix:
+    bounds = np.linspace(0, rows.shape[0], n_partitions + 1).astype(int)
+    return block_matrix([[rows[a:b]] for a, b in pairwise(bounds)])
+
+
+def as_they_are(d: int) -> Weighting:
+    return Weighting("stars", False, 0.0, np.zeros(d), 0.0)
+
+
+def fitted(
+    rows: sparse.csr_matrix, k: int, *, tol: float = 1e-10, partitions: int = 3, seed: int = 7
+) -> tuple[Decomposition, Array]:
+    """As a job does it."""
+    matrix, features = in_partitions(rows, partitions), as_they_are(rows.shape[1])
+    start = sampling.start(matrix, features, k, (rows.shape[0], rows.nnz), tol=tol, seed=seed)
+    assert start is not None
+    return decompose(loading(features, matrix), k, tol=tol, start=start, seed=seed), start
+
+
+@pytest.fixture(scope="module")
+def ratings() -> sparse.csr_matrix:
+    return oracles.sparse_ratings(1200, 150, density=0.15)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of a tenth of the rows."""
+    monkeypatch.setattr(sampling, "ROWS", 120)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_comes_out_does_not_depend_on_the_sample(ratings: sparse.csr_matrix) -> None:
+    components, variance, ratio = oracles.arpack(ratings, 10)
+    for seed in range(3):
+        found, _ = fitted(ratings, 10, seed=seed)
+        assert found.converged
+        assert oracles.largest_angle(found.components, components) <= ANGLE
+        np.testing.assert_allclose(found.variance, variance, rtol=RELATIVE)
+        np.testing.assert_allclose(found.variance_ratio, ratio, rtol=RELATIVE)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_sample_saves_passes_and_the_default_is_within_a_thousandth(ratings: sparse.csr_matrix) -> None:
+    found, start = fitted(ratings, 10, tol=5e-3)
+    without = decompose(in_partitions(ratings), 10, tol=5e-3)
+    assert found.passes < without.passes
+    assert start.shape == (150, 10 + sampling.OVERSAMPLING + sampling.RANDOM)
+    operator = oracles.covariance(ratings)
+    captured = np.trace(found.components.T @ operator @ found.components)
+    assert captured >= oracles.optimum(ratings, 10) * (1 - 1e-3)
+    true = oracles.residuals(operator, found.variance, found.components)
+    np.testing.assert_allclose(found.residuals, true, atol=1e-12 * operator.max())
+    # Else the sample was the whole, and nothing is shown.
+    assert oracles.largest_angle(start[:, :10], oracles.arpack(ratings, 10)[0]) > 0.1
+
+
+@pytest.mark.parametrize("tol", [5e-3, 1e-4, 1e-10])
+def test_of_few_rows_all_are_looked_at_and_one_pass_is_left(ratings: sparse.csr_matrix, tol: float) -> None:
+    found, _ = fitted(ratings, 10, tol=tol)
+    assert found.passes == 1 and found.converged
+    assert found.error <= min(tol, sampling.FINE)
+    assert found.variance.sum() >= oracles.optimum(ratings, 10) * (1 - min(tol, sampling.FINE) / 5)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_the_number_of_partitions_does_not_matter(ratings: sparse.csr_matrix, partitions: int) -> None:
+    one, start = fitted(ratings, 10, tol=5e-3, partitions=partitions)
+    other, same = fitted(ratings, 10, tol=5e-3)
+    np.testing.assert_array_equal(start, same)
+    np.testing.assert_allclose(one.components, other.components, atol=1e-9)
+    np.testing.assert_allclose(one.variance, other.variance, rtol=1e-12)
+
+
+def test_what_nobody_in_the_sample_is_like_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group apart: movies that nobody else has rated, and nobody of it in the sample."""
+    rng = np.random.default_rng(0)
+    many = sparse.csr_matrix(rng.standard_normal((990, 100)))
+    apart = sparse.csr_matrix(np.outer(rng.choice([-40.0, 40.0], 10), rng.standard_normal(20)))
+    rows = sparse.csr_matrix(sparse.block_diag([many, apart]))
+    whole = BlockMatrix.sample
+
+    def without_them(matrix: BlockMatrix, share: float, seed: int) -> sparse.csr_matrix:
+        return whole(matrix, share, seed)[:990]
+
+    monkeypatch.setattr(BlockMatrix, "sample", without_them)
+    found, start = fitted(rows, 3, tol=5e-3)
+    operator = oracles.covariance(rows)
+    largest = np.linalg.eigh(operator)[1][:, -1]
+    assert np.abs(largest[100:]).max() > 0.1  # the first component is theirs
+    assert np.abs(start[100:, : -sampling.RANDOM]).max() < 1e-3  # of which the sample knew nothing
+    assert found.variance.sum() >= oracles.optimum(rows, 3) * (1 - 1e-3)
+
+
+@pytest.mark.parametrize("k", [1, 4, 5])
+def test_as_many_components_as_features(k: int) -> None:
+    rows = sparse.csr_matrix(np.random.default_rng(0).standard_normal((40, 5)))
+    found, start = fitted(rows, k)
+    assert start.shape == (5, 5)
+    values = np.linalg.eigvalsh(oracles.covariance(rows))[::-1][:k]
+    np.testing.assert_allclose(found.variance, values, rtol=RELATIVE)
+
+
+def test_rows_that_are_all_alike_vary_nowhere() -> None:
+    found, _ = fitted(sparse.csr_matrix(np.full((60, 20), 0.7)), 5)
+    assert found.converged and found.total_variance == 0
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_rows_tell_nothing(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = oracles.sparse_ratings(30, 9)
+    monkeypatch.setattr(BlockMatrix, "sample", lambda *_: rows[:n])
+    assert sampling.start(in_partitions(rows), as_they_are(9), 3, (30, rows.nnz), tol=5e-3, seed=7) is None
+
+
+@pytest.mark.parametrize(("size", "share"), [((1200, 10), 0.1), ((10, 1 << 27), 0.125), ((1, 1), 1.0)])
+@pytest.mark.usefixtures("small")
+def test_the_sample_is_bounded_in_rows_and_values(
+    size: tuple[int, int], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def sample(matrix: BlockMatrix, share: float, seed: int) -> sparse.csr_matrix:
+        asked.append(share)
+        return sparse.csr_matrix((0, 9))
+
+    monkeypatch.setattr(BlockMatrix, "sample", sample)
+    sampling.start(in_partitions(oracles.sparse_ratings(30, 9)), as_they_are(9), 3, size, tol=5e-3, seed=7)
+    assert asked == [share]
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(st.integers(1, 9), st.floats(0, 1), st.integers(0, 99))
+def test_rows_of_a_sample_are_those_of_the_hash_in_order(n_partitions: int, share: float, seed: int) -> None:
+    rows, ids = oracles.sparse_ratings(200, 30, density=0.2), np.random.default_rng(seed).permutation(200)
+    bounds = np.linspace(0, 200, n_partitions + 1).astype(int)
+    matrix = block_matrix([[rows[ids[a:b]]] for a, b in pairwise(bounds)], ids)
+    sample = matrix.sample(share, seed)
+    assert abs(sample.shape[0] - 200 * share) <= 5 * np.sqrt(200 * share * (1 - share)) + 1e-9
+    np.testing.assert_array_equal(sample.toarray(), in_partitions(rows).sample(share, seed).toarray())
+    np.testing.assert_array_equal(matrix.sample(1.0, seed).toarray(), rows.toarray())
