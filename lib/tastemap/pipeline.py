@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
+from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from tastemap import catalogue, fitting, pivot, segmentation, tables, warm_start
@@ -19,6 +21,7 @@ from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
 from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table
 from tastemap.report import sample, writing
+from tastemap.report.content import Content
 from tastemap.runs import Run
 from tastemap.segmentation import Segmentation
 from tastemap.sources import open_log
@@ -99,6 +102,14 @@ def cluster_users(
                 assignments = run.read("assignments")
                 told = tables.describe(kept, fitted, assignments, titles, rating_log.scale, config)
                 stage.rows = len(told.of["cluster_movies"])
+            manifest = {
+                "inputs": rating_log.describe(),
+                "counts": kept.counts | told.suppressed,
+                "stages": stages.record(),
+                "config": config.as_dict(),
+                "metrics": fitted.metrics(),
+            }
+            shown = None
             if report:
                 with stages("sample for the report", "users") as stage:
                     under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
@@ -110,26 +121,13 @@ def cluster_users(
                         titles.movie_ids,
                         config,
                     )
+                    shown = writing.content(
+                        run, sampled, told.of, fitted.choice.figures, manifest, config.report
+                    )
                     stage.rows = len(sampled.people.table)
-        with stages("write results", "tables") as stage:
-            for name, schema in tables.SCHEMAS.items():
-                run.write_small(name, told.of[name], schema)
-            model = segmentation.pipeline_model(fitted.features, fitted.decomposition, segments.model)
-            run.write_model("model", model)
-            stage.rows = len(tables.SCHEMAS)
-        manifest = {
-            "inputs": rating_log.describe(),
-            "counts": kept.counts | told.suppressed,
-            "stages": stages.record(),
-            "config": config.as_dict(),
-            "metrics": fitted.metrics(),
-        }
-        if report:
-            with stages("report", "bytes") as stage:
-                stage.rows = writing.write(
-                    run, sampled, told.of, fitted.choice.figures, manifest, config.report
-                )
-            manifest["stages"] = stages.record()
+        model = segmentation.pipeline_model(fitted.features, fitted.decomposition, segments.model)
+        publish(told.of, model, shown, run, config, stages)
+        manifest["stages"] = stages.record()
         run.finish(manifest)
     return Result(run.output, manifest, told.of["profiles"], told.of["cluster_movies"], fitted.choice)
 
@@ -151,6 +149,32 @@ def assign(
     if memberships:
         likely = partial(segmentation.memberships, segmentation=segments)
         run.write("memberships", user_table(likely, matrix, pseudonyms))
+
+
+def publish(
+    found: Mapping[str, pd.DataFrame],
+    model: PipelineModel,
+    shown: Content | None,
+    run: Run,
+    config: Config,
+    stages: Stages,
+) -> None:
+    """Write the small tables, the model, and the report of what is to be shown.
+
+    The report is drawn meanwhile: that is Python's work, writing is Spark's.
+    """
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        drawing = None if shown is None else beside.submit(writing.draw, shown)
+        with stages("write results", "tables") as stage:
+            for name, schema in tables.SCHEMAS.items():
+                run.write_small(name, found[name], schema)
+            run.write_model("model", model)
+            stage.rows = len(tables.SCHEMAS)
+        if shown is not None and drawing is not None:
+            with stages("report", "bytes") as stage:
+                drawn = drawing.result()
+                complete = replace(shown, manifest=shown.manifest | {"stages": stages.record()})
+                stage.rows = writing.write(run, complete, drawn, config.report)
 
 
 def check_one(config: Config) -> None:

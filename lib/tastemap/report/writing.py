@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,9 @@ from tastemap.errors import UserError
 from tastemap.report import images
 from tastemap.report.content import Content, Sample
 from tastemap.runs import Run
+
+if TYPE_CHECKING:  # it is Bokeh's
+    from tastemap.report.style import Figure
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +42,15 @@ def wanted(settings: ReportConfig) -> bool:
     return not missing
 
 
-def write(
+def content(
     run: Run,
     sample: Sample,
     tables: Mapping[str, pd.DataFrame],
     evaluation: pd.DataFrame | None,
     manifest: dict[str, Any],
     settings: ReportConfig,
-) -> int:
-    """Write the page, and pictures where they are asked for, to the run; the page's size in bytes.
+) -> Content:
+    """Everything that the report shows.
 
     Parameters
     ----------
@@ -62,11 +65,8 @@ def write(
         What is known of the run so far.
     settings : ReportConfig
     """
-    # Only here, for Bokeh may be missing.
-    from tastemap.report import page
-
     reasons = run.read("rejects").groupBy("reason").count().toPandas()  # a row a reason
-    content = Content(
+    return Content(
         manifest={"started": run.started.isoformat(timespec="seconds"), **manifest},
         rejects=reasons.rename(columns={"count": "n"}).sort_values("n", ascending=False, ignore_index=True),
         profiles=tables["profiles"],
@@ -78,8 +78,21 @@ def write(
         evaluation=evaluation,
         user_ids=settings.report_user_ids,
     )
-    drawn = page.figures(content)
-    text = page.render(content, drawn)
+
+
+def draw(shown: Content) -> list[Figure]:
+    """All figures. Seconds of Python and no Spark, so it may go on beside what waits for Spark."""
+    # Only here, for Bokeh may be missing.
+    from tastemap.report import page
+
+    return page.figures(shown)
+
+
+def write(run: Run, shown: Content, drawn: Sequence[Figure], settings: ReportConfig) -> int:
+    """Write the page, and pictures where they are asked for, to the run; the page's size in bytes."""
+    from tastemap.report import page
+
+    text = page.render(shown, drawn)
     run.write_text(PAGE, text)
     if settings.figures == "png":
         for name, picture in images.pictures(drawn):
