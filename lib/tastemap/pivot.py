@@ -131,9 +131,11 @@ def _partition_keys(spark: SparkSession, n_partitions: int) -> list[int]:
     keys: dict[int, int] = {}
     start, step = 0, 16 * n_partitions
     while len(keys) < n_partitions:
-        numbers = spark.range(start, start + step).select(F.col("id").cast("int").alias("key"))
-        placed = numbers.select("key", F.expr(f"pmod(hash(key), {n_partitions})").alias("partition"))
-        for partition, key in placed.groupBy("partition").agg(F.min("key")).collect():
+        numbers = spark.range(start, start + step, numPartitions=1).select(
+            F.col("id").cast("int").alias("key")
+        )
+        placed = numbers.select(F.expr(f"pmod(hash(key), {n_partitions})"), "key").toPandas()
+        for partition, key in placed.itertuples(index=False):
             keys.setdefault(int(partition), int(key))
         start += step
     return [keys[partition] for partition in range(n_partitions)]
