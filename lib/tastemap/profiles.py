@@ -111,7 +111,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
         np.bincount(found.clusters, weights=found.memberships, minlength=k),
         members @ (in_bars > 0).astype(np.float64),
         members @ squares,
-        (members @ (ones @ axes.labels > 0).astype(np.float64)).toarray(),
+        members @ _having(user, ratings.indices, axes.labels, n).astype(np.float64),
         members @ in_years,
         members @ (in_years > 0).astype(np.float64),
     ]
@@ -121,6 +121,23 @@ def _by_user(user: npt.NDArray[np.int64], place: npt.NDArray[np.int64], n: int, 
     """Ratings of each of n users in each place, of shape (n, n_places)."""
     counts = np.bincount(user * n_places + place, minlength=n * n_places)
     return counts.reshape(n, n_places).astype(np.float64)
+
+
+def _having(
+    user: npt.NDArray[np.int64], movie: npt.NDArray[np.int32], labels: sparse.csr_matrix, n: int
+) -> npt.NDArray[np.bool_]:
+    """Whether each of n users rated a movie that goes by each of l labels, of shape (n, l).
+
+    Label by label of the movies: where they have one, as in Netflix's list, a third of the time of a product.
+    """
+    n_labels, first, number = labels.shape[1], labels.indptr[:-1], np.diff(labels.indptr)
+    found = np.zeros(n * n_labels, dtype=bool)
+    for place in range(int(number.max(initial=0))):
+        more = number[movie] > place
+        if not more.all():
+            user, movie = user[more], movie[more]
+        found[user * n_labels + labels.indices[first[movie] + place]] = True
+    return found.reshape(n, n_labels)
 
 
 def _dated(
