@@ -101,11 +101,8 @@ class BlockMatrix(BlockFrame[Block]):
         """The same rows, their values loaded in another way."""
         return replace(self, load=load)
 
-    def sample(self, share: float, seed: int) -> sparse.csr_matrix:
-        """A share of the rows, chosen by the hash of their ids, in the order of the ids: one pass.
-
-        For any partitioning the same.
-        """
+    def sample(self, share: float, seed: int) -> Iterator[Block]:
+        """A share of the rows, chosen by the hash of their ids, for any partitioning the same: one pass."""
 
         def choose(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
             for block in blocks:
@@ -113,12 +110,7 @@ class BlockMatrix(BlockFrame[Block]):
                 yield encode(Block(block.ids[chosen], block.matrix[chosen]))
 
         rows = self.map_blocks(choose, schemas.BLOCKS).toPandas()  # as many as are asked for
-        parts = list(decode(pa.RecordBatch.from_pandas(rows), self.n_columns))
-        if not parts:
-            return sparse.csr_matrix(np.zeros((0, self.n_columns)))
-        order = np.argsort(np.concatenate([part.ids for part in parts]), kind="stable")
-        sampled: sparse.csr_matrix = sparse.vstack([part.matrix for part in parts], format="csr")[order]
-        return sampled
+        return decode(pa.RecordBatch.from_pandas(rows), self.n_columns)
 
     def dated(self) -> DatedMatrix:
         """The same rows, with the years of their values."""

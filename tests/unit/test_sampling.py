@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import sparse
 
 import oracles
 from standins import block_matrix
-from tastemap.blocks import BlockMatrix
+from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition import sampling
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.features import loading
@@ -107,8 +108,10 @@ def test_what_nobody_in_the_sample_is_like_is_found(monkeypatch: pytest.MonkeyPa
     rows = sparse.csr_matrix(sparse.block_diag([many, apart]))
     whole = BlockMatrix.sample
 
-    def without_them(matrix: BlockMatrix, share: float, seed: int) -> sparse.csr_matrix:
-        return whole(matrix, share, seed)[:990]
+    def without_them(matrix: BlockMatrix, share: float, seed: int) -> Iterator[Block]:
+        for block in whole(matrix, share, seed):
+            others = block.ids < 990
+            yield Block(block.ids[others], block.matrix[others])
 
     monkeypatch.setattr(BlockMatrix, "sample", without_them)
     found, start = fitted(rows, 3, tol=5e-3)
@@ -136,7 +139,7 @@ def test_rows_that_are_all_alike_vary_nowhere() -> None:
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_rows_tell_nothing(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = oracles.sparse_ratings(30, 9)
-    monkeypatch.setattr(BlockMatrix, "sample", lambda *_: rows[:n])
+    monkeypatch.setattr(BlockMatrix, "sample", lambda *_: iter([Block(np.arange(n), rows[:n])]))
     assert sampling.start(in_partitions(rows), as_they_are(9), 3, (30, rows.nnz), tol=5e-3, seed=7) is None
 
 
@@ -147,9 +150,9 @@ def test_the_sample_is_bounded_in_rows_and_values(
 ) -> None:
     asked: list[float] = []
 
-    def sample(matrix: BlockMatrix, share: float, seed: int) -> sparse.csr_matrix:
+    def sample(matrix: BlockMatrix, share: float, seed: int) -> Iterator[Block]:
         asked.append(share)
-        return sparse.csr_matrix((0, 9))
+        return iter([])
 
     monkeypatch.setattr(BlockMatrix, "sample", sample)
     sampling.start(in_partitions(oracles.sparse_ratings(30, 9)), as_they_are(9), 3, size, tol=5e-3, seed=7)
@@ -158,11 +161,23 @@ def test_the_sample_is_bounded_in_rows_and_values(
 
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(st.integers(1, 9), st.floats(0, 1), st.integers(0, 99))
-def test_rows_of_a_sample_are_those_of_the_hash_in_order(n_partitions: int, share: float, seed: int) -> None:
+def test_rows_of_a_sample_are_those_of_the_hash(n_partitions: int, share: float, seed: int) -> None:
     rows, ids = oracles.sparse_ratings(200, 30, density=0.2), np.random.default_rng(seed).permutation(200)
     bounds = np.linspace(0, 200, n_partitions + 1).astype(int)
-    matrix = block_matrix([[rows[ids[a:b]]] for a, b in pairwise(bounds)], ids)
-    sample = matrix.sample(share, seed)
-    assert abs(sample.shape[0] - 200 * share) <= 5 * np.sqrt(200 * share * (1 - share)) + 1e-9
-    np.testing.assert_array_equal(sample.toarray(), in_partitions(rows).sample(share, seed).toarray())
-    np.testing.assert_array_equal(matrix.sample(1.0, seed).toarray(), rows.toarray())
+    found = list(block_matrix([[rows[ids[a:b]]] for a, b in pairwise(bounds)], ids).sample(share, seed))
+    chosen = np.concatenate([block.ids for block in found])
+    assert abs(chosen.size - 200 * share) <= 5 * np.sqrt(200 * share * (1 - share)) + 1e-9
+    assert set(chosen) == {id for block in in_partitions(rows).sample(share, seed) for id in block.ids}
+    for block in found:
+        np.testing.assert_array_equal(block.matrix.toarray(), rows[block.ids].toarray())
+
+
+def test_the_order_of_the_rows_does_not_matter(ratings: sparse.csr_matrix) -> None:
+    features, size = as_they_are(150), (1200, ratings.nnz)
+    ids = np.random.default_rng(0).permutation(1200)
+    shuffled = block_matrix([[ratings[ids[:500]]], [ratings[ids[500:]]]], ids)
+    one, other = (
+        sampling.start(matrix, features, 10, size, tol=5e-3, seed=7)
+        for matrix in (shuffled, in_partitions(ratings))
+    )
+    np.testing.assert_array_equal(one, other)

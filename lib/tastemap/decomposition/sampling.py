@@ -6,13 +6,13 @@ nearly as well. It decides how many passes follow, not what comes out: residuals
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from tastemap.blocks import BlockMatrix
+from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition.krylov import leading_eigenpairs
 from tastemap.decomposition.principal import BASIS_BYTES
 from tastemap.features import Features
@@ -65,14 +65,14 @@ def start(
         None where the sample has too few rows to tell anything.
     """
     share = min(1.0, ROWS / max(size[0], 1), VALUES / max(size[1], 1))
-    ratings = matrix.sample(share, seed)
-    if ratings.shape[0] < 2:
+    tol = min(tol, FINE) if share == 1 else max(tol, ROUGH)
+    rows = _in_order(matrix.sample(share, seed), features, np.float32 if tol >= FINE else np.float64)
+    n, d = rows.shape
+    if n < 2:
         return None
-    d, tol = features.n_features, min(tol, FINE) if share == 1 else max(tol, ROUGH)
-    dtype = np.float32 if tol >= FINE else np.float64
     wanted = min(k + OVERSAMPLING, d)
     pairs = leading_eigenpairs(
-        _covariance(features.apply(ratings).astype(dtype)),
+        _covariance(rows),
         d,
         wanted,
         block_size=min(BLOCK, wanted),
@@ -80,10 +80,22 @@ def start(
         max_passes=PASSES,
         max_basis=BASIS_BYTES // (8 * d),
         seed=seed,
-        rounding=float(np.finfo(dtype).eps),
+        rounding=float(np.finfo(rows.dtype).eps),
     )
     rng = np.random.default_rng([seed, 1])  # not what the iteration over the sample began with
     return np.hstack([pairs.vectors, rng.standard_normal((d, min(RANDOM, d - wanted)))])
+
+
+def _in_order(blocks: Iterator[Block], features: Features, dtype: type[np.floating]) -> sparse.csr_matrix:
+    """Features of all rows of blocks, in the order of their ids, whatever that of the blocks."""
+    ids, parts = [np.empty(0, np.int64)], [sparse.csr_matrix((0, features.n_features), dtype=dtype)]
+    for block in blocks:  # one by one: features of all at once would take three times the memory
+        ids.append(block.ids)
+        parts.append(features.apply(block.matrix).astype(dtype))
+    stacked = sparse.vstack(parts, format="csr")
+    del parts
+    in_order: sparse.csr_matrix = stacked[np.argsort(np.concatenate(ids), kind="stable")]
+    return in_order
 
 
 def _covariance(rows: sparse.csr_matrix) -> Callable[[Array], Array]:
