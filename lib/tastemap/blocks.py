@@ -102,14 +102,17 @@ class BlockMatrix(BlockFrame[Block]):
         return replace(self, load=load)
 
     def sample(self, share: float, seed: int) -> Iterator[Block]:
-        """A share of the rows, chosen by the hash of their ids, for any partitioning the same: one pass."""
+        """Blocks of a share of the rows, without years, in any order: one pass; they come to the driver.
+
+        Rows are chosen by the hash of their ids, so they are the same for any partitioning.
+        """
 
         def choose(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
             for block in blocks:
                 chosen = uniform(block.ids, seed) < share
                 yield encode(Block(block.ids[chosen], block.matrix[chosen]))
 
-        rows = self.map_blocks(choose, schemas.BLOCKS).toPandas()  # as many as are asked for
+        rows = self.map_blocks(choose, schemas.BLOCKS).toPandas()  # bounded by the share
         return decode(pa.RecordBatch.from_pandas(rows), self.n_columns)
 
     def dated(self) -> DatedMatrix:

@@ -144,8 +144,8 @@ def run(job: Callable[[], str | None]) -> int:
     int
         The exit code; faults of the user are sentences on standard error.
     """
-    # NumPy reads it when it is loaded. Threads of its BLAS that wait for work spin for 30 ms, on the other
-    # half of a core that computes. Hardly spinning, the driver does its part of a PCA in 1.6 s, not 2.7.
+    # NumPy reads it when it is loaded. Threads of its BLAS that wait for work spin for 30 ms, which slows
+    # whatever else computes. Hardly spinning, the driver does its part of a PCA in 1.6 s, not 2.7.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     console = Console.of(sys.argv[1:])
     start = time.perf_counter()

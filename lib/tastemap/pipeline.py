@@ -161,16 +161,17 @@ def publish(
 ) -> None:
     """Write the small tables, the model, and the report of what is to be shown.
 
-    The report is drawn meanwhile: that is Python's work, writing is Spark's.
+    The report is drawn meanwhile: that is Python's work, writing is Spark's. Where either fails, the other is
+    waited for; it takes seconds.
     """
     with ThreadPoolExecutor(max_workers=1) as beside:
-        drawing = None if shown is None else beside.submit(writing.draw, shown)
+        drawing = beside.submit(writing.draw, shown) if shown else None
         with stages("write results", "tables") as stage:
             for name, schema in tables.SCHEMAS.items():
                 run.write_small(name, found[name], schema)
             run.write_model("model", model)
             stage.rows = len(tables.SCHEMAS)
-        if shown is not None and drawing is not None:
+        if shown and drawing:
             with stages("report", "bytes") as stage:
                 drawn = drawing.result()
                 complete = replace(shown, manifest=shown.manifest | {"stages": stages.record()})

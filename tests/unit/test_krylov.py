@@ -110,6 +110,29 @@ def test_the_default_tolerance_captures_the_optimum_within_a_thousandth(
     assert optimum - captured <= 2 * found.residuals.sum()
 
 
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("k", [5, 50])
+def test_so_it_does_from_a_start_near_the_leading_vectors(exponent: float, noise: float, k: int) -> None:
+    """As a sample gives it: what leads, disturbed, a few directions more, and some that are random."""
+    values, rng = power_law(240, exponent), np.random.default_rng(k)
+    operator = with_eigenvalues(values, seed=k)
+    near = np.linalg.eigh(operator)[1][:, ::-1][:, : k + 12] + noise * rng.standard_normal((240, k + 12)) / 15
+    start = np.hstack([near, rng.standard_normal((240, 4))])
+    found = solve(operator, k, tol=5e-3, start=start)
+    assert found.converged and found.passes <= solve(operator, k, tol=5e-3, block_size=k + 16).passes
+    assert_is_what_it_says(found, operator, k)
+    assert found.values.sum() >= values[:k].sum() * (1 - 1e-3)
+
+
+def test_a_start_of_low_rank_is_no_hindrance() -> None:
+    operator = with_eigenvalues(power_law(100, 0.5))
+    start = np.random.default_rng(0).standard_normal((100, 3)) @ np.ones((3, 12))
+    found = solve(operator, 6, start=start, max_basis=45)
+    assert found.converged
+    assert_is_what_it_says(found, operator, 6)
+
+
 def test_a_looser_tolerance_takes_fewer_passes() -> None:
     operator = with_eigenvalues(power_law(300, 0.7))
     passes = [solve(operator, 10, tol=tol).passes for tol in (1e-1, 1e-3, 1e-9)]

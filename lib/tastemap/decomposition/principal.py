@@ -34,7 +34,7 @@ class Decomposition:
     """Sum of the variances of all d columns."""
     n_rows: int
     passes: int
-    """Passes over the data that were made."""
+    """Passes over the data that were made, that for a `start` left out."""
     error: float
     """Σ residuals / Σ variance: the captured variance is below the optimum by about a tenth of it."""
     converged: bool
@@ -70,7 +70,7 @@ def decompose(
         Whether the column means are subtracted (implicitly).
     tol, max_passes, block_size, start, seed, on_pass
         As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between. A
-        `start` from `sampling` saves passes.
+        `start` from `sampling` saves passes, and its width is then that of the blocks.
 
     Raises
     ------

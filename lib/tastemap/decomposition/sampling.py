@@ -1,7 +1,8 @@
 """Where the iteration for principal components starts: at those of a sample of the rows.
 
-A pass over all rows costs what a dozen cost over a sample, and the sample knows the leading directions
-nearly as well. It decides how many passes follow, not what comes out: residuals over all rows end them.
+The driver goes over the sample many times in the time of a few passes over all rows, and what leads there
+leads here: a direction that nobody in so large a sample shows has next to no variance. The sample decides
+how many passes follow; residuals over all rows end them, so the result is within the tolerance either way.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from tastemap.features import Features
 Array = npt.NDArray[np.float64]
 
 ROWS = 1 << 16
-"""Rows of the sample, of fewer all. What a sample knows depends on its own size, not on that of the whole."""
+"""Rows of the sample; where there are fewer, all. What it knows depends on its size, not on the whole's."""
 VALUES = 1 << 24
-"""Stored values of the sample: 8 bytes each on the driver."""
+"""Ratings of the sample. Each takes 20 bytes on the driver for a moment (features of movies), then 8."""
+COLUMNS_BYTES = 64 << 20
+"""Columns to start with, d · b · 8 bytes: a worker holds three such arrays, the driver one for each of up to
+16 tasks. Where they would take more, the iteration starts at random, with fewer."""
 OVERSAMPLING = 12
 """Directions beyond k to start with: a sample hardly tells the k-th from the next. They save a pass: 50
 components of Netflix's size take three of 66 columns, or four of 50."""
 RANDOM = 4
-"""Columns beside them that know nothing of the sample: what nobody in it is like is found from these."""
+"""Columns beside them that know nothing of the sample: from them passes find what nobody in it is like."""
 BLOCK = 32
 """Columns multiplied at a time."""
 PASSES = 60
@@ -62,15 +66,19 @@ def start(
     Returns
     -------
     ndarray or None
-        None where the sample has too few rows to tell anything.
+        None where the columns would take too much memory, or too few rows are sampled to tell anything.
     """
+    d = features.n_features
+    wanted = min(k + OVERSAMPLING, d)
+    width = min(wanted + RANDOM, d)
+    if 8 * d * width > COLUMNS_BYTES:
+        return None
+    # KMeans draws by the same chance, so its sample is of the same rows; no harm, for neither decides.
     share = min(1.0, ROWS / max(size[0], 1), VALUES / max(size[1], 1))
     tol = min(tol, FINE) if share == 1 else max(tol, ROUGH)
     rows = _in_order(matrix.sample(share, seed), features, np.float32 if tol >= FINE else np.float64)
-    n, d = rows.shape
-    if n < 2:
+    if rows.shape[0] < 2:
         return None
-    wanted = min(k + OVERSAMPLING, d)
     pairs = leading_eigenpairs(
         _covariance(rows),
         d,
@@ -83,7 +91,7 @@ def start(
         rounding=float(np.finfo(rows.dtype).eps),
     )
     rng = np.random.default_rng([seed, 1])  # not what the iteration over the sample began with
-    return np.hstack([pairs.vectors, rng.standard_normal((d, min(RANDOM, d - wanted)))])
+    return np.hstack([pairs.vectors, rng.standard_normal((d, width - wanted))])
 
 
 def _in_order(blocks: Iterator[Block], features: Features, dtype: type[np.floating]) -> sparse.csr_matrix:
