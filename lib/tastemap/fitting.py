@@ -13,15 +13,15 @@ from tastemap.catalogue import Catalogue
 from tastemap.clustering import algorithms
 from tastemap.clustering.estimation import Clustering
 from tastemap.config import Config
-from tastemap.decomposition import sampling
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
-from tastemap.decomposition.principal import Decomposition, decompose
+from tastemap.decomposition.principal import Decomposition
+from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.errors import UserError
 from tastemap.evaluation import truth
 from tastemap.evaluation.choice import Choice, choose
 from tastemap.evaluation.evaluate import evaluate, hold_out
-from tastemap.features import Features, loading
+from tastemap.features import Features
 from tastemap.intake import Cleaned
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
@@ -145,10 +145,15 @@ def principal_components(
             return pca.fit(vectors).decomposition
         except ValueError as error:
             raise UserError(f"--pca-solver spark: {error}") from error
-    matrix, tol, seed = kept.matrix, settings.pca_tolerance, config.run.seed
-    start = sampling.start(matrix, features, n_components, kept.size, tol=tol, seed=seed)
-    weighted = loading(features, matrix)
-    found = decompose(weighted, n_components, tol=tol, start=start, seed=seed, on_pass=on_pass)
+    found = decompose_from_sample(
+        kept.matrix,
+        features,
+        n_components,
+        kept.size,
+        tol=settings.pca_tolerance,
+        seed=config.run.seed,
+        on_pass=on_pass,
+    )
     if not found.converged:
         log.warning(
             "the PCA stopped after %d passes at a residual share of %.1e, above --pca-tolerance %.1e: its "

@@ -26,8 +26,8 @@ from single_machine import principal_components
 from tastemap import cleaning, pivot, weighting
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.config import from_options
-from tastemap.decomposition import sampling
-from tastemap.decomposition.principal import Decomposition, decompose
+from tastemap.decomposition.principal import decompose
+from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.features import loading
 from tastemap.session import session
 from tastemap.sources import open_log
@@ -85,13 +85,9 @@ def main() -> int:
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         matrix = loading(features, stored)
         decompose(matrix, k, max_passes=1)
-
-        def of_job(tol: float) -> Decomposition:
-            start = sampling.start(stored, features, k, size, tol=tol, seed=config.run.seed)
-            return decompose(matrix, k, tol=tol, start=start, seed=config.run.seed)
-
+        of_job = partial(decompose_from_sample, stored, features, k, size, seed=config.run.seed)
         tolerances = {"ours, default": config.decomposition.pca_tolerance, "ours, tight": args.tight}
-        ours = {name: timed(partial(of_job, tol)) for name, tol in tolerances.items()}
+        ours = {name: timed(partial(of_job, tol=tol)) for name, tol in tolerances.items()}
         whole = on_one_machine(matrix)
     mean = np.asarray(whole.mean(axis=0)).ravel()
     n = whole.shape[0]

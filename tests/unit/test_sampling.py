@@ -17,7 +17,7 @@ from standins import block_matrix
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition import sampling
 from tastemap.decomposition.principal import Decomposition, decompose
-from tastemap.features import loading
+from tastemap.features import GenreFeatures, loading
 from tastemap.hashing import uniform
 from tastemap.weighting import Weighting
 
@@ -181,6 +181,19 @@ def test_rows_of_a_sample_are_those_of_the_hash(n_partitions: int, share: float,
     np.testing.assert_array_equal(np.sort(chosen), np.flatnonzero(uniform(np.arange(200), seed) < share))
     for block in found:
         np.testing.assert_array_equal(block.matrix.toarray(), rows[block.ids].toarray())
+
+
+def test_features_of_genres_and_blocks_without_rows() -> None:
+    ratings, rng = oracles.sparse_ratings(300, 40, density=0.3), np.random.default_rng(0)
+    incidence = (rng.random((40, 6)) < 0.3).astype(np.float64)
+    residual = Weighting("residual", False, 3.0, 0.1 * rng.standard_normal(40), 5.0)
+    features = GenreFeatures(residual, incidence, np.zeros(12), np.ones(12), residual)
+    matrix = block_matrix([[ratings[:0]], [ratings[:200], ratings[:0]], [ratings[200:]]])
+    found = sampling.decompose_from_sample(matrix, features, 4, (300, ratings.nnz), tol=1e-10, seed=7)
+    assert found.passes == 1  # of whose beginning the sample knew all
+    rows = features.apply(ratings)
+    assert oracles.largest_angle(found.components, oracles.arpack(rows, 4)[0]) <= ANGLE
+    assert found.variance.sum() == pytest.approx(oracles.optimum(rows, 4), rel=RELATIVE)
 
 
 def test_the_order_of_the_rows_does_not_matter(ratings: sparse.csr_matrix) -> None:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.decomposition.krylov import leading_eigenpairs
-from tastemap.decomposition.principal import BASIS_BYTES
-from tastemap.features import Features
+from tastemap.decomposition.krylov import Progress, leading_eigenpairs
+from tastemap.decomposition.principal import BASIS_BYTES, Decomposition, decompose
+from tastemap.features import Features, loading
 
 Array = npt.NDArray[np.float64]
 
@@ -41,6 +41,21 @@ ROUGH = 1e-2
 FINE = 1e-4
 """Tolerance, or less where less is asked for, on all of them: what they fit into makes passes cheap. Down to
 here single precision serves, in half the time."""
+
+
+def decompose_from_sample(
+    matrix: BlockMatrix,
+    features: Features,
+    k: int,
+    size: tuple[int, int],
+    *,
+    tol: float,
+    seed: int,
+    on_pass: Callable[[Progress], None] = lambda progress: None,
+) -> Decomposition:
+    """Leading principal components of the features of ratings: `decompose`, begun where `start` says."""
+    begin = start(matrix, features, k, size, tol=tol, seed=seed)
+    return decompose(loading(features, matrix), k, tol=tol, start=begin, seed=seed, on_pass=on_pass)
 
 
 def start(

@@ -12,11 +12,10 @@ from tastemap import segmentation
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering import algorithms
 from tastemap.config import Config
-from tastemap.decomposition import sampling
-from tastemap.decomposition.principal import decompose
+from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.evaluation.judging import Fitted
 from tastemap.evaluation.resampling import resampled
-from tastemap.features import Features, check_variance, loading
+from tastemap.features import Features, check_variance
 from tastemap.segmentation import Projection
 
 Array = npt.NDArray[np.float64]
@@ -80,8 +79,7 @@ def _fit(
     seed: int,
 ) -> Fitted:
     n_components, tol = max(m for m, _ in shapes), config.decomposition.pca_tolerance
-    start = sampling.start(matrix, features, n_components, size, tol=tol, seed=seed)
-    found = decompose(loading(features, matrix), n_components, tol=tol, start=start, seed=seed)
+    found = decompose_from_sample(matrix, features, n_components, size, tol=tol, seed=seed)
     check_variance(found.total_variance)
     projection = Projection.of(features, found)
     scores = segmentation.scores(matrix, projection, size[0])
