@@ -27,10 +27,11 @@ def main() -> str:
     """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
-    from tastemap import pipeline, summary
     from tastemap.session import session
 
-    with session("tastemap: cluster users") as spark:
+    with session("tastemap: cluster users", loading="tastemap.pipeline") as spark:
+        from tastemap import pipeline, summary
+
         result = pipeline.cluster_users(
             spark,
             arguments.ratings,

@@ -28,10 +28,11 @@ def main() -> str:
     """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, (), kind=Arguments)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
-    from tastemap import comparison, comparison_summary
     from tastemap.session import session
 
-    with session("tastemap: compare runs") as spark:
+    with session("tastemap: compare runs", loading="tastemap.comparison") as spark:
+        from tastemap import comparison, comparison_summary
+
         found = comparison.compare_runs(
             spark, arguments.before, arguments.after, arguments.output, overwrite=arguments.overwrite
         )

@@ -25,10 +25,11 @@ def main() -> str:
     """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS, defaults=COMPARED)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
-    from tastemap.evaluation import pipeline, summary
     from tastemap.session import session
 
-    with session("tastemap: evaluate clusters") as spark:
+    with session("tastemap: evaluate clusters", loading="tastemap.evaluation.pipeline") as spark:
+        from tastemap.evaluation import pipeline, summary
+
         result = pipeline.evaluate_clusters(
             spark,
             arguments.ratings,

@@ -23,10 +23,11 @@ def main() -> str:
     """Parse, run, and say what came of it."""
     arguments = cli.parse(__doc__, SECTIONS)
     # Spark is not imported before the arguments are known to be good: --help answers at once.
-    from tastemap.preparation import prepare_ratings
     from tastemap.session import session
 
-    with session("tastemap: prepare ratings") as spark:
+    with session("tastemap: prepare ratings", loading="tastemap.preparation") as spark:
+        from tastemap.preparation import prepare_ratings
+
         manifest = prepare_ratings(
             spark,
             arguments.ratings,

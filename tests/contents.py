@@ -15,7 +15,7 @@ from tastemap.clustering.centres import Centres
 from tastemap.config import Config
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates, Axes
-from tastemap.report import sample
+from tastemap.report import embedding, sample
 from tastemap.report.content import Content, Members, People, Sample
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.weighting import Weighting
@@ -95,6 +95,7 @@ def content(
             tuple(members(cluster, movies, people, block) for cluster in range(K)),
             bars_of_activity(people),
         ),
+        neighbours=embedding.neighbours(scores, seed=7),
         evaluation=evaluation,
         user_ids=user_ids,
     )

@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from tastemap.errors import UserError
+
+PORTION = 1 << 20
+"""Bytes that go to the JVM in one call."""
 
 
 def first_line(error: Exception) -> str:
@@ -134,8 +139,8 @@ class FileSystem:
         """Write a small UTF-8 file, replacing one that is there."""
         self.write_bytes(path, text.encode())
 
-    def write_bytes(self, path: str, content: bytes) -> None:
-        """Write a small file, replacing one that is there.
+    def write_bytes(self, path: str, content: bytes | memoryview) -> None:
+        """Write a file that fits memory, replacing one that is there.
 
         It is written under another name first, so that no reader ever sees half of it.
         """
@@ -144,11 +149,22 @@ class FileSystem:
         with _plain_errors(path, "written"):
             stream = self._hadoop.create(self._path(unfinished), True)
             try:
-                stream.write(bytearray(content))
+                # Bytes go to the JVM as text, of which it holds several copies until it has read the end.
+                for start in range(0, len(content), PORTION):
+                    stream.write(bytearray(content[start : start + PORTION]))
             finally:
                 stream.close()
         self.delete(path)
         self.rename(unfinished, path)
+
+    def write_parquet(self, directory: str, table: pa.Table) -> None:
+        """Write a table that fits memory as one Parquet file in a directory, as Spark would.
+
+        Arrow does it in milliseconds; a job of Spark's takes a third of a second.
+        """
+        written = pa.BufferOutputStream()
+        pq.write_table(table, written)
+        self.write_bytes(f"{directory}/part-00000.parquet", memoryview(written.getvalue()))
 
     @contextmanager
     def _opened(self, path: str, start: int = 0) -> Iterator[Any]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from tastemap import cleaning, pivot
+import pandas as pd
+
+from tastemap import cleaning, pivot, schemas
 from tastemap.blocks import STORAGE, BlockMatrix
 from tastemap.config import Config
 from tastemap.errors import UserError
@@ -46,8 +48,10 @@ def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> 
             rejects = withheld(rejects)
         cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)
         with stages("clean", "ratings") as stage:
-            # Where there are none, not to read all blocks for them.
-            run.write("rejects", rejects if counts.rejects else rejects.limit(0))
+            if counts.rejects:
+                run.write("rejects", rejects)
+            else:  # not to read all blocks for none
+                run.write_small("rejects", pd.DataFrame(columns=rejects.columns), schemas.REJECTS)
             movies = cleaning.frequent_movies(gathered, config.cleaning)
             matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
             matrix.frame.persist(STORAGE)

@@ -7,16 +7,18 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
 from pyspark.ml import Model
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWriter
 from pyspark.sql import SparkSession
 
+from tastemap.filesystem import FileSystem
+
 Arrays = Mapping[str, npt.NDArray[np.float64]]
 AnyModel = TypeVar("AnyModel", bound=MLReadable[Any])
 
-_SCHEMA = "array string, position int, values array<double>"
+_SCHEMA = pa.schema([("array", pa.string()), ("position", pa.int32()), ("values", pa.list_(pa.float64()))])
 
 
 class ArraysWriter(MLWriter):
@@ -33,14 +35,11 @@ class ArraysWriter(MLWriter):
         DefaultParamsWriter.saveMetadata(
             self._model, path, self.sparkSession.sparkContext, extraMetadata={"extra": self._extra}
         )
-        rows = pd.concat(
-            [
-                pd.DataFrame({"array": name, "position": range(len(table)), "values": table.tolist()})
-                for name, table in ((name, np.atleast_2d(array)) for name, array in self._arrays.items())
-            ]
-        )
-        frame = self.sparkSession.createDataFrame(rows, schema=_SCHEMA)
-        frame.coalesce(1).write.parquet(f"{path}/arrays")
+        tables = [
+            pa.table([pa.repeat(name, len(table)), np.arange(len(table)), list(table)], schema=_SCHEMA)
+            for name, table in ((name, np.atleast_2d(array)) for name, array in self._arrays.items())
+        ]
+        FileSystem(self.sparkSession, path).write_parquet(f"{path}/arrays", pa.concat_tables(tables))
 
 
 class ArraysReader(MLReader[AnyModel], Generic[AnyModel]):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
-from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
 from tastemap import catalogue, fitting, pivot, segmentation, tables, warm_start
@@ -20,7 +19,7 @@ from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
 from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table
-from tastemap.report import sample, writing
+from tastemap.report import embedding, sample, writing
 from tastemap.report.content import Content
 from tastemap.runs import Run
 from tastemap.segmentation import Segmentation
@@ -81,7 +80,11 @@ def cluster_users(
     pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
     report = writing.wanted(config.report)
     stages = Stages(spark)
-    with Run(spark, output, overwrite=overwrite) as run:
+    with (
+        Run(spark, output, overwrite=overwrite) as run,
+        # For what needs little of Spark, while it is busy: the model is saved, the report drawn.
+        ThreadPoolExecutor(max_workers=2) as beside,
+    ):
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
@@ -95,6 +98,14 @@ def cluster_users(
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
             fitted = fitting.fit(kept, titles, earlier, run, config, stages)
             segments = fitted.segmentation
+            model = segmentation.pipeline_model(fitted.features, fitted.decomposition, segments.model)
+            saved = beside.submit(run.write_model, "model", model)
+            if report:
+                with stages("sample people", "users") as stage:
+                    under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
+                    people = sample.choose_people(under_names, segments, n_users, config.run.seed)
+                    stage.rows = len(people.table)
+                neighbours = beside.submit(embedding.neighbours, people.scores, config.run.seed)
             with stages("assign", "users") as stage:
                 assign(matrix, segments, pseudonyms, n_users, run, memberships=config.clustering.memberships)
                 stage.rows = n_users
@@ -111,22 +122,24 @@ def cluster_users(
             }
             shown = None
             if report:
-                with stages("sample for the report", "users") as stage:
-                    under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
+                with stages("sample members", "users") as stage:
                     sampled = sample.take(
+                        people,
+                        segments.model.n_clusters,
                         under_names,
-                        segments,
                         assignments,
+                        told.active,
                         told.of["cluster_movies"],
                         titles.movie_ids,
                         config,
                     )
+                    figures = fitted.choice.figures
                     shown = writing.content(
-                        run, sampled, told.of, fitted.choice.figures, manifest, config.report
+                        run, sampled, neighbours.result(), told.of, figures, manifest, config.report
                     )
-                    stage.rows = len(sampled.people.table)
-        model = segmentation.pipeline_model(fitted.features, fitted.decomposition, segments.model)
-        publish(told.of, model, shown, run, config, stages)
+                    stage.rows = sum(len(each.active) + len(each.typical) for each in sampled.members)
+        saved.result()
+        publish(told.of, shown, run, config, stages, beside)
         manifest["stages"] = stages.record()
         run.finish(manifest)
     return Result(run.output, manifest, told.of["profiles"], told.of["cluster_movies"], fitted.choice)
@@ -153,29 +166,23 @@ def assign(
 
 def publish(
     found: Mapping[str, pd.DataFrame],
-    model: PipelineModel,
     shown: Content | None,
     run: Run,
     config: Config,
     stages: Stages,
+    beside: Executor,
 ) -> None:
-    """Write the small tables, the model, and the report of what is to be shown.
-
-    The report is drawn meanwhile: that is Python's work, writing is Spark's. Where either fails, the other is
-    waited for; it takes seconds.
-    """
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        drawing = beside.submit(writing.draw, shown) if shown else None
-        with stages("write results", "tables") as stage:
-            for name, schema in tables.SCHEMAS.items():
-                run.write_small(name, found[name], schema)
-            run.write_model("model", model)
-            stage.rows = len(tables.SCHEMAS)
-        if shown and drawing:
-            with stages("report", "bytes") as stage:
-                drawn = drawing.result()
-                complete = replace(shown, manifest=shown.manifest | {"stages": stages.record()})
-                stage.rows = writing.write(run, complete, drawn, config.report)
+    """Write the small tables, and the report of what is to be shown, which is drawn meanwhile."""
+    drawing = beside.submit(writing.draw, shown) if shown else None
+    with stages("write results", "tables") as stage:
+        for name, schema in tables.SCHEMAS.items():
+            run.write_small(name, found[name], schema)
+        stage.rows = len(tables.SCHEMAS)
+    if shown and drawing:
+        with stages("report", "bytes") as stage:
+            drawn = drawing.result()
+            complete = replace(shown, manifest=shown.manifest | {"stages": stages.record()})
+            stage.rows = writing.write(run, complete, drawn, config.report)
 
 
 def check_one(config: Config) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
+import pyarrow as pa
 from pyspark.ml.util import MLWritable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from tastemap import __version__
@@ -111,7 +113,9 @@ class Run:
 
     def write_small(self, name: str, table: pd.DataFrame, schema: StructType) -> None:
         """Write a table that is at hand as one Parquet file."""
-        self.write(name, self._spark.createDataFrame(table[schema.names], schema).coalesce(1))
+        columns = pa.Table.from_pandas(table[schema.names], to_arrow_schema(schema), preserve_index=False)
+        # What pandas noted is nobody's business.
+        self._files.write_parquet(self.path(name), columns.replace_schema_metadata())
 
     def read(self, name: str) -> DataFrame:
         """Read a table back that has been written."""

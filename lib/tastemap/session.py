@@ -7,7 +7,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -26,15 +28,27 @@ SETTINGS = {
 
 
 @contextmanager
-def session(name: str) -> Iterator[SparkSession]:
-    """A session for a job, stopped at its end; master and resources come from spark-submit."""
+def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
+    """A session for a job, stopped at its end; master and resources come from spark-submit.
+
+    Parameters
+    ----------
+    name : str
+        Of the application.
+    loading : str, optional
+        A module to import while Spark starts: that takes two seconds, and so does all that a job needs. What
+        is wrong with it is told to whoever imports it then.
+    """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         # Not under spark-submit, hence local: workers must be this Python, which has the packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
     for key, value in SETTINGS.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        if loading is not None:
+            beside.submit(import_module, loading)
+        spark = builder.getOrCreate()
     try:
         with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
             _ship_package(spark, Path(folder))

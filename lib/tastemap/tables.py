@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from tastemap import catalogue, profiles, schemas
+from tastemap import activity, catalogue, profiles, schemas
 from tastemap.catalogue import Catalogue
 from tastemap.config import Config
 from tastemap.features import labelled
@@ -33,6 +32,8 @@ class Tables:
 
     of: dict[str, pd.DataFrame]
     suppressed: dict[str, int]
+    active: pd.DataFrame
+    """Users by number of ratings, as `activity.count` counts them; nothing is left out."""
 
 
 def describe(
@@ -47,7 +48,8 @@ def describe(
     axes = profiles.Axes(profiles.rating_bars(scale), titles.labels().of_movies, kept.years)
     found = profiles.aggregate(kept.matrix, fitted.segmentation, axes)
     shown = Suppression.of(found, titles, config.privacy.min_cell_users)
-    of_clusters = profiles.profiles(found, axes).merge(activity(assignments), on="cluster")
+    active = activity.count(assignments)
+    of_clusters = profiles.profiles(found, axes).merge(activity.quantiles(active), on="cluster")
     of_movies = profiles.cluster_movies(found, titles, config.profiles.effect_shrinkage)
     tables = {
         "profiles": shown.profiles(of_clusters),
@@ -57,20 +59,4 @@ def describe(
         "components": profiles.components(fitted.decomposition, labelled(fitted.features, titles)),
         "movie_index": shown.movie_index(catalogue.movie_index(titles, kept.movies)),
     }
-    return Tables(tables, shown.counts())
-
-
-def activity(assignments: DataFrame) -> pd.DataFrame:
-    """Quantiles of the number of ratings of each cluster's users."""
-    names = schemas.ACTIVITY.names
-    shares = F.array(*(F.lit(share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)))
-    quantiles = assignments.groupBy("cluster").agg(
-        F.percentile_approx("n_ratings", shares).alias("quantiles")
-    )
-    rows = quantiles.collect()  # a row a cluster
-    return pd.DataFrame(
-        {
-            "cluster": [row["cluster"] for row in rows],
-            "activity": [dict(zip(names, row["quantiles"], strict=True)) for row in rows],
-        }
-    )
+    return Tables(tables, shown.counts(), active)

@@ -19,7 +19,6 @@ from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation, assignments
-from tastemap.tables import activity as activity_of
 from tastemap.weighting import Weighting
 
 K, M = 3, 2
@@ -82,19 +81,6 @@ def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
     np.testing.assert_allclose(found.membership_sums, sums["membership"], rtol=1e-12)
     n_ratings = LOG.groupby("user_id").size()
     assert users.set_index("user_id")["n_ratings"].to_dict() == n_ratings.to_dict()
-
-
-def test_activity_quantiles_against_numpy(spark: SparkSession) -> None:
-    rng = np.random.default_rng(0)
-    users = pd.DataFrame(
-        {"cluster": rng.integers(0, 3, 500), "n_ratings": (rng.pareto(1, 500) * 20).astype(int)}
-    )
-    found = activity_of(spark.createDataFrame(users).repartition(3)).set_index("cluster")["activity"]
-    assert sorted(found.index) == [0, 1, 2]
-    for cluster, some in users.groupby("cluster")["n_ratings"]:
-        quantiles = np.quantile(some, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
-        names = ("min", "q25", "median", "q75", "max")
-        assert found[cluster] == dict(zip(names, quantiles.tolist(), strict=True))
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, object]]:

@@ -10,11 +10,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from logs import matrix, random_log
+from tastemap import activity
 from tastemap.clustering.centres import Centres
 from tastemap.config import Config, from_options
 from tastemap.hashing import uniform
 from tastemap.report import sample
-from tastemap.report.content import Sample
+from tastemap.report.content import People, Sample
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.weighting import Weighting
@@ -41,6 +42,10 @@ SEGMENTS = Segmentation(
     Centres(CENTRES, 2.0, temperature=1.0),
 )
 
+NOBODY = People(pd.DataFrame(), np.zeros((0, M)))
+"""Those who are chosen elsewhere."""
+ACTIVE = USERS.groupby(["cluster", "n_ratings"]).size().rename("n_users").reset_index()
+
 
 def cluster_movies() -> pd.DataFrame:
     """The columns that matter: ratings counted, and a rank by a number drawn by lot."""
@@ -57,7 +62,7 @@ def test_the_log_is_worth_it() -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("n_partitions", [1, 5])
 def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -> None:
-    found = sample.people(matrix(spark, LOG, n_partitions), SEGMENTS, len(USERS), seed=7)
+    found = sample.choose_people(matrix(spark, LOG, n_partitions), SEGMENTS, len(USERS), seed=7)
     table = found.table.set_index("user_id")
     expected = USERS.loc[table.index]
     assert table.index.tolist() == sorted(USERS.index)
@@ -75,7 +80,9 @@ def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -
 
 
 def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
-    found = [sample.people(matrix(spark, LOG, n), SEGMENTS, len(USERS), seed=7, size=60) for n in (1, 4)]
+    found = [
+        sample.choose_people(matrix(spark, LOG, n), SEGMENTS, len(USERS), seed=7, size=60) for n in (1, 4)
+    ]
     ids = np.sort(USERS.index.to_numpy())
     chosen = ids[uniform(ids, 7) < 60 / len(ids)]
     for one in found:
@@ -106,47 +113,36 @@ def test_ratings_that_are_looked_up(spark: SparkSession, n_partitions: int) -> N
         np.testing.assert_array_equal(found[user], TABLE.loc[user].to_numpy()[columns[cluster]])
 
 
-def test_activity_is_counted_in_half_octaves(spark: SparkSession) -> None:
-    n_ratings = [1, 2, 3, 4, 5, 6, 7, 8, 181, 182, 2**20]
-    users = pd.DataFrame({"cluster": [0, 1] * 5 + [0], "n_ratings": n_ratings})
-    found = sample.activity_bars(spark.createDataFrame(users))
-    for cluster, own in users.groupby("cluster")["n_ratings"]:
-        bars = found[found["cluster"] == cluster]
-        edges = [2 ** (number / 2) for number in range(43)]
-        counts, _ = np.histogram(own, edges)
-        expected = {edges[number]: n for number, n in enumerate(counts) if n}
-        assert dict(zip(bars["low"], bars["n_users"], strict=True)) == pytest.approx(expected)
-
-
 def test_all_of_it(spark: SparkSession) -> None:
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
     movies = cluster_movies()
-    found = sample.take(matrix(spark, LOG, 3), SEGMENTS, assignments, movies, MOVIE_IDS, Config())
-    assert isinstance(found, Sample) and [one.cluster for one in found.members] == [0, 1, 2]
+    found = sample.take(NOBODY, 3, matrix(spark, LOG, 3), assignments, ACTIVE, movies, MOVIE_IDS, Config())
+    assert isinstance(found, Sample) and found.people is NOBODY
+    assert [one.cluster for one in found.members] == [0, 1, 2]
     for one in found.members:
         own = movies[movies["cluster"] == one.cluster]
         most = own.sort_values(["n_ratings", "movie_id"], ascending=[False, True])["movie_id"].head(50)
         assert one.movie_ids[: one.n_most_rated].tolist() == most.tolist()
         for users, ratings in ((one.active, one.active_ratings), (one.typical, one.typical_ratings)):
             np.testing.assert_array_equal(ratings, TABLE.loc[users["user_id"], one.movie_ids].to_numpy())
-    assert found.activity["n_users"].sum() == len(USERS) == len(found.people.table)
+    assert found.activity["n_users"].sum() == len(USERS)
 
 
 def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(spark: SparkSession) -> None:
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
     config = from_options(min_cell_users=8)
-    found = sample.take(matrix(spark, LOG, 3), SEGMENTS, assignments, cluster_movies(), MOVIE_IDS, config)
-    assert found.members == () and len(found.people.table) == len(USERS)
-    everything = sample.activity_bars(assignments)
-    expected = everything[everything["n_users"] >= 8].reset_index(drop=True)
-    pd.testing.assert_frame_equal(found.activity, expected)
-    assert 0 < len(expected) < len(everything)
+    found = sample.take(
+        NOBODY, 3, matrix(spark, LOG, 3), assignments, ACTIVE, cluster_movies(), MOVIE_IDS, config
+    )
+    assert found.members == ()
+    pd.testing.assert_frame_equal(found.activity, activity.bars(ACTIVE, 8))
 
 
 def test_a_cluster_that_nobody_is_in(spark: SparkSession) -> None:
-    far = Segmentation(SEGMENTS.projection, Centres(np.vstack([CENTRES, np.full((1, M), 1e4)]), 2.0))
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    found = sample.take(matrix(spark, LOG, 2), far, assignments, cluster_movies(), MOVIE_IDS, Config())
+    found = sample.take(
+        NOBODY, 4, matrix(spark, LOG, 2), assignments, ACTIVE, cluster_movies(), MOVIE_IDS, Config()
+    )
     last = found.members[3]
     assert len(last.active) == len(last.typical) == last.movie_ids.size == 0
 

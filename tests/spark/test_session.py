@@ -17,6 +17,11 @@ from tastemap import session
 
 LIBRARY = Path(session.__file__).resolve().parents[1]
 
+BROKEN = """
+import sys, types
+sys.modules["loads"] = types.SimpleNamespace(n=1)
+raise LookupError("told to whoever imports it")
+"""
 PROGRAM = """
 import json, os, sys, tempfile
 sys.path.insert(0, LIBRARY)
@@ -33,7 +38,12 @@ def where(batches):
 
 
 try:
-    with session("a job by name") as spark:
+    with session("a job by name", loading="broken") as spark:
+        begun = sys.modules.pop("loads").n  # by session
+        try:
+            import broken
+        except LookupError as error:
+            fault = str(error)
         spark.sparkContext.setLogLevel("OFF")
         package, python = (row.found for row in spark.range(1).mapInArrow(where, "found string").collect())
         names = ("spark.sql.session.timeZone", "spark.sql.execution.arrow.pyspark.enabled")
@@ -43,6 +53,8 @@ try:
             name=spark.sparkContext.appName,
             settings=[spark.conf.get(name) for name in names],
             progress=spark.sparkContext.getConf().get("spark.ui.showConsoleProgress"),
+            loads=begun,
+            fault=fault,
             folders=[name for name in os.listdir(tempfile.gettempdir()) if name.startswith("tastemap-")],
         )
         raise LookupError("the job fails")
@@ -68,6 +80,7 @@ def environment(scratch: Path) -> dict[str, str]:
 def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     program = f"LIBRARY = {str(LIBRARY)!r}\n{PROGRAM}"
     (tmp_path / "scratch").mkdir()
+    (tmp_path / "broken.py").write_text(BROKEN)
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
@@ -79,6 +92,7 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["name"] == "a job by name"
+    assert told["loads"] == 1 and told["fault"] == "told to whoever imports it"
     assert told["settings"] == ["UTC", "true"] and told["progress"] == "false"
     assert told["python"] == sys.executable
     # Executors got the package: what is installed or on this path is not theirs on a cluster.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from tastemap.errors import UserError
-from tastemap.filesystem import FileSystem
+from tastemap.filesystem import PORTION, FileSystem
 
 
 @pytest.fixture
@@ -37,6 +40,22 @@ def test_text_is_written_and_replaced(files: FileSystem, tmp_path: Path) -> None
         files.write_text(path, text)
         assert files.read_text(path) == text == Path(path).read_text(encoding="utf-8")
     assert [name for name in files.names(str(tmp_path)) if not name.endswith(".crc")] == ["run.json"]
+
+
+@pytest.mark.parametrize("size", [0, 1, PORTION, PORTION + 1, 3 * PORTION - 1])
+def test_bytes_of_any_number_are_written(files: FileSystem, tmp_path: Path, size: int) -> None:
+    content = np.random.default_rng(0).bytes(size)
+    files.write_bytes(f"{tmp_path}/bytes", content)
+    assert (tmp_path / "bytes").read_bytes() == content
+
+
+def test_tables_are_written_for_whoever_reads_directories(
+    spark: SparkSession, files: FileSystem, tmp_path: Path
+) -> None:
+    table = pa.table({"id": [3, 4], "names": pa.array([["a", None], None], pa.list_(pa.string()))})
+    files.write_parquet(f"{tmp_path}/table", table)
+    assert spark.read.parquet(f"{tmp_path}/table").collect() == [(3, ["a", None]), (4, None)]
+    assert pq.read_table(tmp_path / "table").equals(table)
 
 
 def test_parts_of_files_are_read(files: FileSystem, tmp_path: Path) -> None:

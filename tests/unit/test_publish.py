@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -43,14 +44,12 @@ class Run:
         assert self.begun.wait(WAIT), "nothing is drawn meanwhile"
         self.written.append(name)
 
-    def write_model(self, name: str, model: object) -> None:
-        self.written.append(name)
-
 
 def publish(run: Run, stages: Stages, *, report: bool = True) -> None:
     shown = contents.content() if report else None
     found = dict.fromkeys(tables.SCHEMAS)
-    pipeline.publish(found, None, shown, run, Config(), stages)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        pipeline.publish(found, shown, run, Config(), stages, beside)  # type: ignore[arg-type]
 
 
 def test_the_report_is_drawn_while_tables_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +63,7 @@ def test_the_report_is_drawn_while_tables_are_written(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pipeline.writing, "draw", draw)
     monkeypatch.setattr(pipeline.writing, "write", lambda *given: told.append(given) or 1)
     publish(run, stages)
-    assert run.written == [*tables.SCHEMAS, "model"]
+    assert run.written == [*tables.SCHEMAS]
     assert stages.names == ["write results", "report"]
     ((_, shown, drawn, _),) = told
     assert drawn == ["a figure"]
@@ -89,4 +88,4 @@ def test_without_a_report_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> N
     run, stages = Run(begun), Stages()
     monkeypatch.setattr(pipeline.writing, "draw", None)
     publish(run, stages, report=False)
-    assert run.written == [*tables.SCHEMAS, "model"] and stages.names == ["write results"]
+    assert run.written == [*tables.SCHEMAS] and stages.names == ["write results"]

@@ -21,7 +21,15 @@ pytest.importorskip("bokeh", reason="the report needs Bokeh")
 import tastemap
 from tastemap.config import ReportConfig
 from tastemap.errors import UserError
-from tastemap.report import audience_map, distributions, images, page, probabilities, style, writing
+from tastemap.report import (
+    distributions,
+    embedding,
+    images,
+    page,
+    probabilities,
+    style,
+    writing,
+)
 from tastemap.report.content import Content, People
 
 
@@ -36,7 +44,7 @@ def text(shown: Content) -> str:
 
 
 def rendered(content: Content) -> str:
-    return page.render(content, page.figures(content))
+    return page.render(content, page.draw(content))
 
 
 def without_libraries(text: str) -> str:
@@ -174,7 +182,7 @@ def test_a_cluster_that_nobody_is_in(shown: Content) -> None:
         members=(*shown.sample.members[:3], last),
         activity=shown.sample.activity.query("cluster != 3"),
     )
-    found = rendered(dataclasses.replace(shown, sample=sample, **tables))
+    found = rendered(dataclasses.replace(shown, sample=sample, neighbours=shown.neighbours[others], **tables))
     assert 'id="segment-2"' in found and 'id="segment-3"' not in found
 
 
@@ -206,7 +214,7 @@ def test_numbers_of_an_earlier_run_do_not_go_by_size(
 
 @pytest.mark.slow
 def test_figures_have_names_of_their_own(shown: Content) -> None:
-    names = [figure.name for figure in page.figures(shown)]
+    names = [figure.name for figure in page.draw(shown).figures]
     assert len(names) == len(set(names))
     kinds = {name.rstrip("0123456789-") for name in names}
     assert {
@@ -268,14 +276,14 @@ def test_embedding_keeps_planted_groups_together_and_is_the_same_again() -> None
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(3), 40)
     scores = rng.normal(size=(120, 6)) + 12 * np.eye(3, 6)[group]
-    found = audience_map.embedding(scores, seed=7)
+    found = embedding.neighbours(scores, seed=7)
     distances = np.linalg.norm(found[:, None] - found[None], axis=2) + np.diag(np.full(120, np.inf))
     assert np.mean(group[distances.argmin(axis=1)] == group) == 1.0
-    np.testing.assert_array_equal(found, audience_map.embedding(scores, seed=7))
+    np.testing.assert_array_equal(found, embedding.neighbours(scores, seed=7))
 
 
 def test_people_who_are_all_alike_stand_in_one_place() -> None:
-    assert not audience_map.embedding(np.full((20, 3), 0.3), seed=7).any()
+    assert not embedding.neighbours(np.full((20, 3), 0.3), seed=7).any()
 
 
 def test_pictures_need_their_tools(monkeypatch: pytest.MonkeyPatch) -> None:

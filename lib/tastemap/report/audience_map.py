@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, LassoSelectTool, Legend, LegendItem
 from bokeh.plotting import figure
 
 from tastemap.report import style
-from tastemap.report.content import Array, Content, People
+from tastemap.report.content import Content
 from tastemap.report.style import Figure
 from tastemap.report.titles import plain, shortened
 
@@ -16,12 +15,6 @@ N_COMPONENTS = 8
 """Components that can be put on the axes."""
 N_MATRIX = 4
 """Components in the scatter matrix."""
-PERPLEXITY = 30.0
-ROUNDS = 500
-"""Of t-SNE. A thousand, scikit-learn's default, take twice as long, 7 s for 2,000 people, and keep
-neighbours no better (trustworthiness 0.9911 against 0.9909, 0.980 against 0.979, 0.783 against 0.784)."""
-MIN_PEOPLE = 8
-"""With fewer there is nothing to embed."""
 
 
 def figures(content: Content, names: dict[int, str]) -> list[Figure]:
@@ -30,7 +23,7 @@ def figures(content: Content, names: dict[int, str]) -> list[Figure]:
     shown = min(N_COMPONENTS, people.scores.shape[1])
     if len(people.table) == 0 or shown < 2:
         return []
-    source = ColumnDataSource(columns(people, names, shown, content), name="people")
+    source = ColumnDataSource(columns(content, names, shown), name="people")
     drawn = _scatter(source, "x", "y", "component 1", "component 2", 460)
     result = [Figure("map", "People on two components", drawn)]
     if "tx" in source.data:
@@ -52,8 +45,9 @@ def figures(content: Content, names: dict[int, str]) -> list[Figure]:
     return result
 
 
-def columns(people: People, names: dict[int, str], shown: int, content: Content) -> dict[str, object]:
+def columns(content: Content, names: dict[int, str], shown: int) -> dict[str, object]:
     """What the source holds: x and y are what the axes show at first, c1, c2, … what they can show."""
+    people = content.sample.people
     table = people.table
     clusters = table["cluster"].tolist()
     scores = people.scores[:, :shown].astype(np.float32)
@@ -73,29 +67,9 @@ def columns(people: People, names: dict[int, str], shown: int, content: Content)
     }
     if content.user_ids:
         found["user"] = [str(user) for user in table["user_id"]]  # 64 bits are more than JavaScript's numbers
-    if len(table) >= MIN_PEOPLE:
-        embedded = embedding(people.scores, int(content.manifest["config"]["run"]["seed"]))
-        found["tx"], found["ty"] = embedded[:, 0], embedded[:, 1]
+    if content.neighbours is not None:
+        found["tx"], found["ty"] = content.neighbours[:, 0], content.neighbours[:, 1]
     return found
-
-
-def embedding(scores: Array, seed: int) -> npt.NDArray[np.float32]:
-    """Neighbours of n people as neighbours in the plane, of shape (n, 2).
-
-    t-SNE (van der Maaten & Hinton 2008, JMLR 9) by scikit-learn, begun at the principal components.
-    """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    if not np.ptp(scores, axis=0).any():
-        return np.zeros((len(scores), 2), np.float32)  # t-SNE would divide by how much they differ
-    perplexity = min(PERPLEXITY, (len(scores) - 1) / 3)
-    # Its threads wait for each other in each round, spinning: on cores shared
-    # with others two threads took 32 s for 600 people, one took 2 s.
-    with threadpool_limits(1):
-        tsne = TSNE(init="pca", perplexity=perplexity, max_iter=ROUNDS, random_state=seed)
-        fitted = tsne.fit_transform(scores)
-    return np.asarray(fitted, dtype=np.float32)
 
 
 def axis_labels(content: Content, shown: int) -> list[str]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 Array = npt.NDArray[np.float64]
+Plane = npt.NDArray[np.float32]
 
 MAX_DRAWN = 24
 """Clusters with figures of their own: each adds some 60 kB to the page (1.9 MB of 8, 3.7 MB of 40)."""
@@ -71,6 +72,8 @@ class Content:
     """The table `cluster_years`."""
     components: pd.DataFrame
     sample: Sample
+    neighbours: Plane | None
+    """The people of the sample in the plane, as `embedding` puts them; None where they are few."""
     evaluation: pd.DataFrame | None
     """The table of that name, where the number of clusters was chosen by it."""
     user_ids: bool

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import pandas as pd
 from bokeh.embed import components, json_item
+from bokeh.models import Plot
 from bokeh.resources import Resources
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
@@ -35,21 +37,41 @@ DIRECTLY = 6
 """Components that are told of without unfolding the rest."""
 
 
-def figures(content: Content) -> list[Figure]:
-    """All figures, in the order of the page."""
+@dataclass(frozen=True)
+class Drawn:
+    """All figures, and as they stand on the page."""
+
+    charts: dict[str, tuple[Figure, Markup]]
+    """By name: JSON, drawn when they come into view."""
+    linked: dict[str, tuple[Figure, Markup]]
+    """Those that show one selection, by name: their places."""
+    script: Markup
+    """Of the linked ones."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        """In the order of the page."""
+        return [figure for figure, _ in [*self.charts.values(), *self.linked.values()]]
+
+
+def draw(content: Content) -> Drawn:
+    """All that takes long about the page."""
     names = segments.names(content)
-    return [
+    charts = [
         *choice.figures(content),
         *probabilities.figures(content),
         *distributions.figures(content, names),
         *heat_maps.figures(content, names),
-        *audience_map.figures(content, names),
         *variance.figures(content),
     ]
+    linked = audience_map.figures(content, names)
+    script, places = components([_named(figure) for figure in linked]) if linked else ("", ())
+    found = {figure.name: (figure, Markup(place)) for figure, place in zip(linked, places, strict=True)}
+    return Drawn({figure.name: (figure, _item(figure)) for figure in charts}, found, Markup(script))
 
 
-def render(content: Content, drawn: Sequence[Figure]) -> str:
-    """The whole page, with the figures that `figures` has drawn."""
+def render(content: Content, drawn: Drawn) -> str:
+    """The whole page, with what `draw` has made for it."""
     assets = files("tastemap.report") / "assets"
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in _ASSETS}
     environment = Environment(
@@ -63,11 +85,6 @@ def render(content: Content, drawn: Sequence[Figure]) -> str:
         count=titles.count, percent=titles.percent, factor=titles.factor, signed=titles.signed, symbol=symbol
     )
     cards = segments.cards(content)
-    together = [figure for figure in drawn if _is_linked(figure)]
-    alone = [figure for figure in drawn if not _is_linked(figure)]
-    for figure in drawn:
-        figure.model.name = figure.name
-    script, divisions = components([figure.model for figure in together]) if together else ("", ())
     shown = min(audience_map.N_COMPONENTS, content.sample.people.scores.shape[1])
     whole: str = environment.get_template("page.html").render(
         bokeh=Markup(Resources(mode="inline", components=["bokeh"], log_level="error").render()),
@@ -77,13 +94,10 @@ def render(content: Content, drawn: Sequence[Figure]) -> str:
         content=content,
         manifest=content.manifest,
         cards=cards,
-        items={figure.name: (figure, _item(figure)) for figure in alone},
-        linked={
-            figure.name: (figure, Markup(division))
-            for figure, division in zip(together, divisions, strict=True)
-        },
-        linked_script=Markup(script),
-        axes=audience_map.axis_labels(content, shown) if together else [],
+        items=drawn.charts,
+        linked=drawn.linked,
+        linked_script=drawn.script,
+        axes=audience_map.axis_labels(content, shown) if drawn.linked else [],
         choices=None if content.evaluation is None else choice.numbers(content.evaluation),
         settings=_settings(content),
         seconds=sum(stage["seconds"] for stage in content.manifest["stages"]),
@@ -110,13 +124,15 @@ def symbol(cluster: int) -> Markup:
     ).format(path, style.colour(cluster))
 
 
-def _is_linked(figure: Figure) -> bool:
-    return figure.name in ("map", "neighbours") or figure.name.startswith("pair-")
+def _named(figure: Figure) -> Plot:
+    """What Bokeh knows of a figure, by the name that the page's script finds it under."""
+    figure.model.name = figure.name
+    return figure.model
 
 
 def _item(figure: Figure) -> Markup:
     """A figure as JSON that may stand in a script element."""
-    return Markup(json.dumps(json_item(figure.model), separators=(",", ":")).replace("</", "<\\/"))
+    return Markup(json.dumps(json_item(_named(figure)), separators=(",", ":")).replace("</", "<\\/"))
 
 
 def _settings(content: Content) -> list[tuple[str, str]]:

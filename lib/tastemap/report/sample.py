@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from tastemap import activity
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.config import Config
 from tastemap.hashing import uniform
@@ -33,41 +34,46 @@ _CHOSEN = ("user_id", "cluster", "n_ratings", "typical", "place")
 
 
 def take(
+    people: People,
+    n_clusters: int,
     matrix: BlockMatrix,
-    segmentation: Segmentation,
     assignments: DataFrame,
+    active: pd.DataFrame,
     cluster_movies: pd.DataFrame,
     movie_ids: npt.NDArray[np.int32],
     config: Config,
 ) -> Sample:
-    """Everything that the report takes of people: two passes over the blocks, four over assignments.
+    """Everything that the report takes of people: one pass over the blocks, two over assignments.
 
-    The driver receives about `N_PEOPLE` rows of scores, and for each of k clusters 73 rows of at most 100
-    ratings.
+    The driver receives for each of k clusters 73 rows of at most 100 ratings.
 
     Parameters
     ----------
+    people : People
+        Of `choose_people`.
+    n_clusters : int
     matrix : BlockMatrix
         Ratings, of shape (n, d).
-    segmentation : Segmentation
     assignments : DataFrame
         `schemas.ASSIGNMENTS`, written already.
+    active : DataFrame of pandas
+        Of `activity.count`.
     cluster_movies : DataFrame of pandas
         The table of that name.
     movie_ids : ndarray of shape (d,)
         By column of the matrix.
     config : Config
-        With the seed of the choice of people. Where cells of few people are not to be told, neither is what
-        single members rated, nor how many are in a bar of few.
+        Where cells of few people are not to be told, neither is what single members rated, nor how many
+        are in a bar of few.
     """
     minimum = config.privacy.min_cell_users
-    clusters = range(segmentation.model.n_clusters)
+    clusters = range(n_clusters)
     return Sample(
-        people=people(matrix, segmentation, assignments.count(), config.run.seed),
+        people=people,
         members=_all_members(matrix, assignments, cluster_movies, movie_ids, clusters)
         if minimum == 1
         else (),
-        activity=activity_bars(assignments, minimum),
+        activity=activity.bars(active, minimum),
     )
 
 
@@ -85,7 +91,7 @@ def _all_members(
     return tuple(_members(c, shown[c], chosen[chosen["cluster"] == c], ratings) for c in clusters)
 
 
-def people(
+def choose_people(
     matrix: BlockMatrix, segmentation: Segmentation, n_users: int, seed: int, size: int = N_PEOPLE
 ) -> People:
     """About `size` people, or all where there are no more, by id: one pass over the blocks."""
@@ -182,18 +188,6 @@ def ratings_of(block: Block, row: int, columns: npt.NDArray[np.int64]) -> npt.ND
         hit = rated[place] == columns
         stars[hit] = values[place[hit]]
     return stars
-
-
-def activity_bars(assignments: DataFrame, minimum: int = 1) -> pd.DataFrame:
-    """Members of each cluster by number of ratings, in bars a factor of √2 wide: some 40 rows a cluster.
-
-    Bars of fewer than `minimum` are left out.
-    """
-    bar = F.floor(2 * F.log2("n_ratings"))
-    counted = assignments.groupBy("cluster", bar.alias("bar")).agg(F.count("*").alias("n_users")).toPandas()
-    counted["low"] = 2.0 ** (counted.pop("bar") / 2)
-    shown = counted[counted["n_users"] >= minimum].sort_values(["cluster", "low"], ignore_index=True)
-    return shown[["cluster", "low", "n_users"]]
 
 
 def _members(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,11 +12,11 @@ import pandas as pd
 from tastemap.config import ReportConfig
 from tastemap.errors import UserError
 from tastemap.report import images
-from tastemap.report.content import Content, Sample
+from tastemap.report.content import Content, Plane, Sample
 from tastemap.runs import Run
 
 if TYPE_CHECKING:  # it is Bokeh's
-    from tastemap.report.style import Figure
+    from tastemap.report.page import Drawn
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ def wanted(settings: ReportConfig) -> bool:
 def content(
     run: Run,
     sample: Sample,
+    neighbours: Plane | None,
     tables: Mapping[str, pd.DataFrame],
     evaluation: pd.DataFrame | None,
     manifest: dict[str, Any],
@@ -57,6 +58,8 @@ def content(
     run : Run
         That has written `rejects`.
     sample : Sample
+    neighbours : ndarray of shape (n, 2), optional
+        Of `embedding.neighbours`.
     tables : mapping
         The tables `profiles`, `cluster_movies`, `cluster_genres`, `cluster_years` and `components`.
     evaluation : DataFrame, optional
@@ -75,26 +78,27 @@ def content(
         years=tables["cluster_years"],
         components=tables["components"],
         sample=sample,
+        neighbours=neighbours,
         evaluation=evaluation,
         user_ids=settings.report_user_ids,
     )
 
 
-def draw(shown: Content) -> list[Figure]:
+def draw(shown: Content) -> Drawn:
     """All figures. Seconds of Python and no Spark, so it may go on beside what waits for Spark."""
     # Only here, for Bokeh may be missing.
     from tastemap.report import page
 
-    return page.figures(shown)
+    return page.draw(shown)
 
 
-def write(run: Run, shown: Content, drawn: Sequence[Figure], settings: ReportConfig) -> int:
+def write(run: Run, shown: Content, drawn: Drawn, settings: ReportConfig) -> int:
     """Write the page, and pictures where they are asked for, to the run; the page's size in bytes."""
     from tastemap.report import page
 
     text = page.render(shown, drawn)
     run.write_text(PAGE, text)
     if settings.figures == "png":
-        for name, picture in images.pictures(drawn):
+        for name, picture in images.pictures(drawn.figures):
             run.write_bytes(f"figures/{name}.png", picture)
     return len(text.encode())
