@@ -6,22 +6,44 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 """What `mapInArrow` takes: the batches of a partition to batches of the result."""
 
+_BATCH_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
+_NO_BOUND = str(2**31 - 1)
 _settled = False
 
 
 def map_in_arrow(frame: DataFrame, function: ArrowFunction, schema: StructType | str) -> DataFrame:
     """`DataFrame.mapInArrow`, in workers that settle in at their first task."""
     return frame.mapInArrow(partial(_run, function), schema)
+
+
+@contextmanager
+def rows_of_few_bytes(spark: SparkSession) -> Iterator[None]:
+    """While rows are planned and sent that are small and many: by their number alone, not by bytes.
+
+    Where batches are bounded in bytes, as Spark 4.3 bounds them by default, it adds up the size of a batch at
+    each of its rows, which takes longer than all the rest: ten million ratings of a table take 7.6 s to
+    become blocks, and 1.9 s without it.
+    """
+    before = spark.conf.get(_BATCH_BYTES, None)
+    spark.conf.set(_BATCH_BYTES, _NO_BOUND)
+    try:
+        yield
+    finally:
+        if before is None:
+            spark.conf.unset(_BATCH_BYTES)
+        else:
+            spark.conf.set(_BATCH_BYTES, before)
 
 
 def _run(function: ArrowFunction, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

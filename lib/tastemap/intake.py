@@ -15,6 +15,7 @@ from tastemap.errors import UserError
 from tastemap.filesystem import reading
 from tastemap.pseudonyms import withheld
 from tastemap.runs import Run
+from tastemap.sources.log import RatingLog
 from tastemap.stages import Stages
 
 
@@ -35,14 +36,16 @@ class Cleaned:
 
 
 @contextmanager
-def cleaned(gathered: BlockMatrix, run: Run, config: Config, stages: Stages) -> Iterator[Cleaned]:
+def cleaned(log: RatingLog, run: Run, config: Config, stages: Stages) -> Iterator[Cleaned]:
     """Ratings that are kept, as persisted blocks; what is not kept is counted and quarantined."""
     with ExitStack() as persisted:
-        gathered.frame.persist(STORAGE)
-        persisted.callback(gathered.frame.unpersist)
-        with reading("the rating log"), stages("read and pivot", "ratings") as stage:
-            counts = cleaning.count(gathered.frame)
-            stage.rows = counts.ratings_in
+        with log.in_batches():
+            gathered = pivot.gather(log)
+            gathered.frame.persist(STORAGE)
+            persisted.callback(gathered.frame.unpersist)
+            with reading("the rating log"), stages("read and pivot", "ratings") as stage:
+                counts = cleaning.count(gathered.frame)
+                stage.rows = counts.ratings_in
         rejects = cleaning.rejects(gathered.frame)
         if config.privacy.pseudonymise_key_file is not None:
             rejects = withheld(rejects)

@@ -90,7 +90,7 @@ def cluster_users(
             stage.rows = rating_log.n_bytes
         directory = config.clustering.warm_start
         earlier = None if directory is None else warm_start.load(spark, directory, config)
-        with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
+        with cleaned(rating_log, run, config, stages) as kept:
             matrix, n_users = kept.matrix, kept.counts["users"]
             with stages("write user vectors", "users") as stage:
                 run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))

@@ -26,6 +26,7 @@ from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.cleaning import keep
 from tastemap.compact import Compact
 from tastemap.executors import ArrowFunction, map_in_arrow
+from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.log import RatingLog
 
 RATINGS_PER_PARTITION = 2_000_000
@@ -45,12 +46,9 @@ NEVER = np.iinfo(np.int64).min
 """Time of a rating that has none: older than any."""
 MICROSECONDS_PER_DAY = 86_400_000_000
 
-_REJECT = pa.schema(
-    [("source", pa.string()), ("position", pa.int64()), ("raw", pa.string()), ("reason", pa.string())]
-)
 _RATING = (("user_ids", np.int64), ("movie_ids", np.int32), ("ratings", np.float32), ("times", np.int64))
 _NO_RATINGS = tuple(np.empty(0, dtype) for _, dtype in _RATING)
-_NO_REJECTS = pa.array([], pa.struct(list(_REJECT)))
+_NO_REJECTS = pa.array([], pa.struct(list(REJECT_ARROW)))
 
 
 def gather(log: RatingLog) -> BlockMatrix:
@@ -191,9 +189,9 @@ def _pieces(waiting: _Waiting, targets: npt.NDArray[np.int32]) -> Iterator[pa.Re
                 yield _piece(int(targets[number]), cells, _NO_REJECTS)
     if waiting.rejects:
         nothing = [compact.narrow(column).to_bytes() for column in _NO_RATINGS]
-        table = pa.Table.from_batches(waiting.rejects).cast(_REJECT).combine_chunks()
+        table = pa.Table.from_batches(waiting.rejects).cast(REJECT_ARROW).combine_chunks()
         for number, batch in enumerate(table.to_batches(max_chunksize=REJECTS_PER_PIECE)):
-            rejects = pa.StructArray.from_arrays(batch.columns, fields=list(_REJECT))
+            rejects = pa.StructArray.from_arrays(batch.columns, fields=list(REJECT_ARROW))
             yield _piece(int(targets[number % len(targets)]), nothing, rejects)
 
 

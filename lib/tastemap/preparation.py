@@ -34,13 +34,13 @@ def prepare_ratings(
     with Run(spark, output, overwrite=overwrite) as run:
         log = open_log(spark, ratings, config.source, movies)
         parsed = log.parsed()
-        with reading("the rating log"), stages("ratings", "rows") as stage:
+        with log.in_batches(), reading("the rating log"), stages("ratings", "rows") as stage:
             observed = Observation("records")
             counted = parsed.observe(observed, F.count(F.lit(1)).alias("n"), F.count("reason").alias("bad"))
             run.write("ratings", counted.where("reason is null").select(*schemas.RATINGS.names))
             n_records, n_bad = int(observed.get["n"]), int(observed.get["bad"])
             stage.rows = n_records - n_bad
-        with stages("rejects", "rows") as stage:
+        with log.in_batches(), stages("rejects", "rows") as stage:
             # Read again only if there are any: a log is mostly good.
             bad = parsed.where("reason is not null") if n_bad else spark.createDataFrame([], schemas.PARSED)
             rejects = bad.select(*schemas.REJECTS.names)

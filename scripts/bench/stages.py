@@ -64,10 +64,11 @@ def main() -> int:
     config = Config()
     with session("benchmark: stages") as spark, tempfile.TemporaryDirectory() as folder:
         log = stage("open", lambda: open_log(spark, [args.ratings], config.source, None))
-        stage("parse", lambda: log.map_in_arrow(count, "n long").agg({"n": "sum"}).head())
-        gathered = pivot.gather(log)
-        gathered.frame.persist(STORAGE)
-        counts = stage("parse and pivot", lambda: cleaning.count(gathered.frame))
+        with log.in_batches():
+            stage("parse", lambda: log.map_in_arrow(count, "n long").agg({"n": "sum"}).head())
+            gathered = pivot.gather(log)
+            gathered.frame.persist(STORAGE)
+            counts = stage("parse and pivot", lambda: cleaning.count(gathered.frame))
         movies = stage("movies to keep", lambda: cleaning.frequent_movies(gathered, config.cleaning))
         matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
         matrix.frame.persist(STORAGE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from tastemap import executors
 
@@ -36,3 +36,28 @@ def test_the_driver_is_left_as_it_is() -> None:
     before = gc.get_freeze_count()
     assert list(executors._run(iter, iter([]))) == []
     assert gc.get_freeze_count() == before
+
+
+def batches_of(frame: DataFrame) -> int:
+    def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pylist([{"n": sum(1 for _ in batches)}])
+
+    (row,) = executors.map_in_arrow(frame, count, "n long").collect()
+    return int(row["n"])
+
+
+@pytest.mark.parametrize("before", [None, "1k"])
+def test_small_rows_go_to_python_by_their_number(spark: SparkSession, before: str | None) -> None:
+    key = "spark.sql.execution.arrow.maxBytesPerBatch"
+    found = spark.conf.get(key, None)
+    frame = spark.range(5000, numPartitions=1)
+    try:
+        spark.conf.unset(key) if before is None else spark.conf.set(key, before)
+        with pytest.raises(LookupError), executors.rows_of_few_bytes(spark):
+            assert batches_of(frame) == 1
+            raise LookupError
+        assert spark.conf.get(key, None) == before
+        if before is not None and not spark.version.startswith("3."):  # which knows no bound in bytes
+            assert batches_of(frame) > 10
+    finally:
+        spark.conf.unset(key) if found is None else spark.conf.set(key, found)

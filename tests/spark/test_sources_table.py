@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,8 +32,14 @@ def taken(log: RatingLog) -> list[tuple]:
     return [(r.user_id, r.movie_id, r.rating, r.rated_at and r.rated_at.astimezone(UTC)) for r in found]
 
 
+def as_they_are(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
+
+
 def rejected(log: RatingLog) -> dict[str, str]:
-    return {row.raw: row.reason for row in log.parsed().where("reason IS NOT NULL").collect()}
+    found = log.parsed().collect()
+    assert Counter(log.map_in_arrow(as_they_are, schemas.PARSED).collect()) == Counter(found)
+    return {row.raw: row.reason for row in found if row.reason is not None}
 
 
 def parquet(path: Path, **columns: Any) -> str:
@@ -55,6 +63,7 @@ def test_csv_with_names_of_ones_own(spark: SparkSession, tmp_path: Path) -> None
     bad = {
         "5;x;3": reasons.FIELDS,
         "5;x;4;12;2005-09-06;more": reasons.FIELDS,
+        '"Señor";"\\n 東京";7': reasons.FIELDS,
         "5;x;anna;12;2005-09-06": reasons.USER_UNREADABLE,
         "5;x;1.5;12;2005-09-06": reasons.USER_UNREADABLE,
         "5;x;;12;2005-09-06": reasons.USER_MISSING,

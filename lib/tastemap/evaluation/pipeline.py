@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from tastemap import catalogue, pivot, schemas
+from tastemap import catalogue, schemas
 from tastemap.config import Config
 from tastemap.evaluation import truth
 from tastemap.evaluation.choice import verdict
@@ -69,7 +69,7 @@ def evaluate_clusters(
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
         known = None if config.evaluation.truth is None else truth.read(spark, config.evaluation.truth)
-        with cleaned(pivot.gather(rating_log), run, config, stages) as kept:
+        with cleaned(rating_log, run, config, stages) as kept:
             with stages("hold out", "ratings") as stage:
                 titles = catalogue.describe(kept.movies.ids, rating_log.movies)
                 data = hold_out(kept.matrix, titles, kept.size, config)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tastemap.sources.lines import NO_MOVIE
+from tastemap.sources.lines import NO_MOVIE, count_lines
 
 Find = Callable[[int], int]
 """Position in a file to the one after the next colon, the end of the file if there is none."""
@@ -95,7 +95,8 @@ class MovieReader:
                 yield self.movie_id, bytes(self.line) + b":" + record[:body_start], 1
         body_end = record.rfind(b"\n") + 1
         if body_end > body_start:
-            yield self.movie_id, memoryview(record)[body_start:body_end], record.count(b"\n", body_start)
+            lines = memoryview(record)[body_start:body_end]
+            yield self.movie_id, lines, count_lines(lines)
         self.line = bytearray(record[body_end:])
 
     def close(self) -> Iterator[tuple[int, bytes | memoryview, int]]:

@@ -32,6 +32,8 @@ PARSED_ARROW = pa.schema(
     ]
 )
 """`schemas.PARSED` in Arrow."""
+REJECT_ARROW = pa.schema([PARSED_ARROW.field(name) for name in ("source", "position", "raw", "reason")])
+"""`schemas.REJECTS` in Arrow."""
 
 BATCH_BYTES = 8 * 2**20
 """Text that is parsed at once: enough to drown the cost of a call, and a small part of a worker's memory."""
@@ -43,7 +45,8 @@ NO_MOVIE = -1
 """Movie id of lines before the first header."""
 
 _INT32, _INT64 = (-(2**31), 2**31 - 1), (-(2**63), 2**63 - 1)
-_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999, which Spark shows
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Of the years 1 to 9999, by UTC, which Spark shows."""
 _ARROW_TYPES = {
     "user_id": pa.int64(),
     "movie_id": pa.int64(),
@@ -75,6 +78,11 @@ class Lines:
     """Index into `sources`, of shape (n_lines,)."""
     movie_ids: npt.NDArray[np.int64] | None = None
     """Movie of every line, of shape (n_lines,), where lines do not name it; `NO_MOVIE` if unknown."""
+
+
+def count_lines(text: bytes | memoryview) -> int:
+    """How many lines end in a text. NumPy takes 2 ns for a line of Netflix's, `bytes.count` 8."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
 def parse_lines(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.RecordBatch:
@@ -134,7 +142,7 @@ def _parse_fast(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.
         _all_within(movie_ids, _INT32)
         and (lines.movie_ids is None or _all_within(movie_ids, (0, _INT32[1])))
         and _all_within(rating, (np.float32(scale[0]), np.float32(scale[1])))
-        and _all_within(seconds, (_FIRST_SECOND, _LAST_SECOND))
+        and _all_within(seconds, (FIRST_SECOND, LAST_SECOND))
     ):
         return None
     time = columns["seconds"] if "seconds" in columns else columns["date"]
@@ -280,7 +288,7 @@ def _numbers(texts: pa.Array) -> tuple[pa.Array, Bools]:
 
 def _seconds(texts: pa.Array) -> tuple[pa.Array, Bools]:
     """Read seconds since 1970."""
-    seconds, faulty = _integers(texts, (_FIRST_SECOND, _LAST_SECOND))
+    seconds, faulty = _integers(texts, (FIRST_SECOND, LAST_SECOND))
     return _timestamps(seconds), faulty
 
 

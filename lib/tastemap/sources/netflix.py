@@ -31,7 +31,7 @@ from tastemap.sources.headers import (
     find_borders,
     summarize_split,
 )
-from tastemap.sources.lines import BATCH_BYTES, NO_MOVIE, Layout, Lines, parse_lines
+from tastemap.sources.lines import BATCH_BYTES, NO_MOVIE, Layout, Lines, count_lines, parse_lines
 from tastemap.sources.titles import decoded, movie_table
 
 SCALE = (1.0, 5.0)
@@ -127,7 +127,7 @@ def _cut(piece: _Piece) -> Iterator[_Piece]:
     text, start = bytes(lines), 0
     while start < len(text):
         end = text.find(b"\n", start + BATCH_BYTES) + 1 or len(text)
-        yield path, movie_id, text[start:end], text.count(b"\n", start, end)
+        yield path, movie_id, text[start:end], count_lines(text[start:end])
         start = end
 
 

@@ -23,10 +23,13 @@ from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.sources import reasons
 from tastemap.sources.files import StoredFiles
+from tastemap.sources.lines import FIRST_SECOND, LAST_SECOND
 from tastemap.sources.titles import movie_table, split_genres
 
 SCALE = (0.5, 5.0)
 _MALFORMED = "_malformed_line"
+_FIRST, _LAST = FIRST_SECOND * 1_000_000, LAST_SECOND * 1_000_000 + 999_999
+"""Microseconds since 1970."""
 _TIMES = (TimestampType, TimestampNTZType, DateType)
 
 
@@ -114,7 +117,9 @@ def parsed_table(
         (f"rating < {low} OR rating > {high}", reasons.off_scale(scale)),
         (
             # Casts of milliseconds to timestamps are of the year 40,000; nothing shows, or sorts, such years.
-            "time IS NOT NULL AND (rated_at IS NULL OR year(rated_at) NOT BETWEEN 1 AND 9999)",
+            # As numbers: the year of a timestamp takes Spark 200 ns, half as long as all the rest.
+            "time IS NOT NULL AND "
+            f"(rated_at IS NULL OR unix_micros(rated_at) NOT BETWEEN {_FIRST} AND {_LAST})",
             reasons.TIME_UNREADABLE,
         ),
     ]
