@@ -61,8 +61,7 @@ def open_log(
     form = FORMS[chosen.head.ratings or ""]
     scale = _scale(form, config)
     try:
-        records, parse = _reader(spark, chosen, files, config, scale)
-        n_ratings = _estimate(spark, chosen, files)
+        records, parse, n_ratings = _reader(spark, chosen, files, config, scale)
         movies = _movies(spark, chosen, movies_path, config)
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
@@ -97,9 +96,10 @@ def _tell(form: str, chosen: Selection, has_movies: bool) -> None:
 
 def _look(spark: SparkSession, config: SourceConfig, file: StoredFile) -> Head:
     """Look into the head of a file."""
-    lines = read_head(spark, file.path)
-    if not (lines and lines[0].startswith(PARQUET_MAGIC)):
-        return look_at_text(lines, config)
+    magic = PARQUET_MAGIC.encode()
+    # Its first bytes, not lines, of which Spark would make a job.
+    if FileSystem(spark, file.path).read_bytes(file.path, 0, len(magic)) != magic:
+        return look_at_text(read_head(spark, file.path), config)
     try:
         return look_at_parquet(spark.read.parquet(escaped(file.path)).columns, config)
     except (Py4JJavaError, PySparkException) as error:
@@ -124,19 +124,20 @@ def _reader(
     files: StoredFiles,
     config: SourceConfig,
     scale: tuple[float, float],
-) -> tuple[DataFrame, ArrowFunction | None]:
-    """Build records and parser."""
+) -> tuple[DataFrame, ArrowFunction | None, int]:
+    """Build records and parser, and estimate the number of ratings."""
     layout = chosen.head.ratings or ""
     if layout == "netflix":
         records = netflix.read_records(spark, files)
-        return records, netflix.parser(spark, records, files, scale)
+        return records, netflix.parser(spark, records, files, scale), _estimate(chosen)
     if layout in movielens.LAYOUTS:
         source = chosen.ratings[0].path if len(chosen.ratings) == 1 else None
         parser = movielens.MovieLensParser(movielens.LAYOUTS[layout], scale, source)
-        return movielens.read_records(spark, files, layout), parser
-    return table.parsed_table(
-        _rows(spark, files, chosen.head, layout), config, scale, chosen.head.separator
-    ), None
+        return movielens.read_records(spark, files, layout), parser, _estimate(chosen)
+    rows = _rows(spark, files, chosen.head, layout)
+    # Parquet says it: without columns only the files' footers are read.
+    n_ratings = rows.count() if layout == "parquet" else _estimate(chosen)
+    return table.parsed_table(rows, config, scale, chosen.head.separator), None, n_ratings
 
 
 def _rows(spark: SparkSession, files: StoredFiles, head: Head, layout: str) -> DataFrame:
@@ -146,15 +147,11 @@ def _rows(spark: SparkSession, files: StoredFiles, head: Head, layout: str) -> D
     return table.read_csv(spark, files, head.columns, head.separator)
 
 
-def _estimate(spark: SparkSession, chosen: Selection, files: StoredFiles) -> int:
-    """Estimate the number of ratings; Parquet says it."""
-    layout = chosen.head.ratings
-    if layout == "parquet":
-        # Without columns this reads the files' footers only.
-        return spark.read.options(**files.options).parquet(*files.load).count()
+def _estimate(chosen: Selection) -> int:
+    """Estimate the number of ratings of files of text by their size."""
     in_head = sum(len(line) + 1 for line in chosen.head.lines) / len(chosen.head.lines)
     per_rating = {"netflix": netflix.BYTES_PER_RATING, "csv": in_head}.get(
-        layout or "", movielens.BYTES_PER_RATING
+        chosen.head.ratings or "", movielens.BYTES_PER_RATING
     )
     n_bytes = sum(file.size * _EXPANSION.get(file.compression, 1.0) for file in chosen.ratings)
     return max(1, round(n_bytes / per_rating))
