@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pyarrow as pa
@@ -40,10 +40,11 @@ def rows_of_few_bytes(spark: SparkSession) -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            spark.conf.unset(_BATCH_BYTES)
-        else:
-            spark.conf.set(_BATCH_BYTES, before)
+        with suppress(Exception):  # where Spark is gone, what went wrong before is what is to be seen
+            if before is None:
+                spark.conf.unset(_BATCH_BYTES)
+            else:
+                spark.conf.set(_BATCH_BYTES, before)
 
 
 def _run(function: ArrowFunction, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -21,6 +21,7 @@ SETTINGS = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # A row of ours may hold a whole movie's ratings or a block of users: by their number alone, ten thousand,
     # batches on their way to Python would be as large as a split of a file. (Spark 3.5 does not know it.)
+    # Where rows are ratings it is taken away: `executors.rows_of_few_bytes`.
     "spark.sql.execution.arrow.maxBytesPerBatch": "8m",
     # A live line of Spark's stages would garble the job's own lines.
     "spark.ui.showConsoleProgress": "false",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -61,3 +62,18 @@ def test_small_rows_go_to_python_by_their_number(spark: SparkSession, before: st
             assert batches_of(frame) > 10
     finally:
         spark.conf.unset(key) if found is None else spark.conf.set(key, found)
+
+
+def test_where_spark_is_gone_what_went_wrong_before_is_seen() -> None:
+    class Conf:
+        """As of a session that ends meanwhile."""
+
+        def get(self, key: str, default: None) -> str:
+            return "8m"
+
+        def set(self, key: str, value: str) -> None:
+            if value == "8m":
+                raise ConnectionError("no JVM")
+
+    with pytest.raises(LookupError), executors.rows_of_few_bytes(SimpleNamespace(conf=Conf())):
+        raise LookupError
