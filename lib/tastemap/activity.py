@@ -17,7 +17,7 @@ def count(assignments: DataFrame) -> pd.DataFrame:
     """Users by cluster and number of ratings: columns cluster, n_ratings, n_users, ascending.
 
     One pass. As many rows as there are such pairs come to the driver, at most as many as clusters × movies;
-    of 447,508 users in 12 clusters 20,000.
+    of 44,681 users in 12 clusters 7,783.
     """
     counted = assignments.groupBy("cluster", "n_ratings").agg(F.count("*").alias("n_users")).toPandas()
     return counted.sort_values(["cluster", "n_ratings"], ignore_index=True)

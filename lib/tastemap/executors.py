@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
@@ -40,7 +41,7 @@ def rows_of_few_bytes(spark: SparkSession) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(Exception):  # where Spark is gone, what went wrong before is what is to be seen
+        with suppress(Py4JError, OSError):  # where Spark is gone, what went wrong before is to be seen
             if before is None:
                 spark.conf.unset(_BATCH_BYTES)
             else:

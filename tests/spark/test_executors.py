@@ -12,6 +12,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from tastemap import executors
+from tastemap.sources import RatingLog
+
+NO_BOUND = str(2**31 - 1)
 
 
 def look(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -77,3 +80,19 @@ def test_where_spark_is_gone_what_went_wrong_before_is_seen() -> None:
 
     with pytest.raises(LookupError), executors.rows_of_few_bytes(SimpleNamespace(conf=Conf())):
         raise LookupError
+
+
+@pytest.mark.parametrize(("form", "bound"), [("netflix", "8m"), ("movielens", NO_BOUND), ("csv", NO_BOUND)])
+def test_only_logs_of_long_records_keep_the_bound_in_bytes(
+    spark: SparkSession, form: str, bound: str
+) -> None:
+    key = "spark.sql.execution.arrow.maxBytesPerBatch"
+    found = spark.conf.get(key, None)
+    log = RatingLog(form, spark.range(1), None, None, (1.0, 5.0), 1, 1, (), ())
+    try:
+        spark.conf.set(key, "8m")
+        with log.in_batches():
+            assert spark.conf.get(key).rstrip("b") == bound
+        assert spark.conf.get(key) == "8m"
+    finally:
+        spark.conf.unset(key) if found is None else spark.conf.set(key, found)

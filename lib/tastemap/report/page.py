@@ -50,7 +50,7 @@ class Drawn:
 
     @property
     def figures(self) -> list[Figure]:
-        """In the order of the page."""
+        """The charts, then the linked ones."""
         return [figure for figure, _ in [*self.charts.values(), *self.linked.values()]]
 
 
