@@ -7,7 +7,8 @@ how many passes follow; residuals over all rows end them, so the result is withi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,8 @@ RANDOM = 4
 """Columns beside them that know nothing of the sample: from them passes find what nobody in it is like."""
 BLOCK = 32
 """Columns multiplied at a time."""
+PARTS = 8
+"""Of the sample, each multiplied in a thread; as many on every machine, so that results are the same."""
 PASSES = 60
 """Over the sample, at most."""
 ROUGH = 1e-2
@@ -91,11 +94,12 @@ def start(
     # KMeans draws by the same chance, so its sample is of the same rows; no harm, for neither decides.
     share = min(1.0, ROWS / max(size[0], 1), VALUES / max(size[1], 1))
     tol = min(tol, FINE) if share == 1 else max(tol, ROUGH)
-    rows = _in_order(matrix.sample(share, seed), features, np.float32 if tol >= FINE else np.float64)
-    if rows.shape[0] < 2:
+    dtype = np.float32 if tol >= FINE else np.float64
+    parts = _in_order(matrix.sample(share, seed), features, dtype)
+    if sum(part.shape[0] for part in parts) < 2:
         return None
     pairs = leading_eigenpairs(
-        _covariance(rows),
+        _covariance(parts),
         d,
         wanted,
         block_size=min(BLOCK, wanted),
@@ -103,30 +107,40 @@ def start(
         max_passes=PASSES,
         max_basis=BASIS_BYTES // (8 * d),
         seed=seed,
-        rounding=float(np.finfo(rows.dtype).eps),
+        rounding=float(np.finfo(dtype).eps),
     )
     rng = np.random.default_rng([seed, 1])  # not what the iteration over the sample began with
     return np.hstack([pairs.vectors, rng.standard_normal((d, width - wanted))])
 
 
-def _in_order(blocks: Iterator[Block], features: Features, dtype: type[np.floating]) -> sparse.csr_matrix:
-    """Features of all rows of blocks, in the order of their ids, whatever that of the blocks."""
+def _in_order(
+    blocks: Iterator[Block], features: Features, dtype: type[np.floating]
+) -> list[sparse.csr_matrix]:
+    """Features of all rows of blocks, in the order of their ids, whatever that of the blocks, in `PARTS`."""
     ids, parts = [np.empty(0, np.int64)], [sparse.csr_matrix((0, features.n_features), dtype=dtype)]
     for block in blocks:  # one by one: features of all at once would take three times the memory
         ids.append(block.ids)
         parts.append(features.apply(block.matrix).astype(dtype))
     stacked = sparse.vstack(parts, format="csr")
     del parts
-    in_order: sparse.csr_matrix = stacked[np.argsort(np.concatenate(ids), kind="stable")]
-    return in_order
+    order = np.argsort(np.concatenate(ids), kind="stable")
+    return [stacked[rows] for rows in np.array_split(order, PARTS)]
 
 
-def _covariance(rows: sparse.csr_matrix) -> Callable[[Array], Array]:
-    """Product with the covariance of rows, in their precision."""
-    mean = np.asarray(rows.mean(axis=0, dtype=np.float64)).ravel()
+def _covariance(parts: Sequence[sparse.csr_matrix]) -> Callable[[Array], Array]:
+    """Product with the covariance of rows in parts, in their precision; parts are multiplied in threads."""
+    n_rows = sum(part.shape[0] for part in parts)
+    mean = sum(np.asarray(part.sum(axis=0, dtype=np.float64)).ravel() for part in parts) / n_rows
+    dtype = parts[0].dtype
 
     def multiply(block: Array) -> Array:
-        scores = rows @ block.astype(rows.dtype) - (mean @ block).astype(rows.dtype)
-        return np.asarray(rows.T @ scores, dtype=np.float64) / (rows.shape[0] - 1)
+        columns, of_mean = block.astype(dtype), (mean @ block).astype(dtype)
+
+        def one(part: sparse.csr_matrix) -> Array:
+            return np.asarray(part.T @ (part @ columns - of_mean), dtype=np.float64)
+
+        # Threads, for SciPy lets go of Python's lock while it multiplies.
+        with ThreadPoolExecutor() as threads:
+            return sum(threads.map(one, parts), np.zeros_like(block)) / (n_rows - 1)
 
     return multiply
