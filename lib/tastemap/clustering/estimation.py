@@ -15,7 +15,7 @@ from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
 
 Array = npt.NDArray[np.float64]
 
-SAMPLE = 1 << 15
+SAMPLE = 1 << 16
 """Rows that the starts are made on, on the driver: of so few all, at no pass over the data."""
 TOLERANCE = 1e-4
 """Centres stand still when the sum of their squared moves is at most this share of the mean variance of a
