@@ -15,7 +15,7 @@ from tastemap.clustering.centres import Centres
 from tastemap.config import Config
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates, Axes
-from tastemap.report import embedding, sample
+from tastemap.report import embedding, page, sample
 from tastemap.report.content import Content, Members, People, Sample
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.weighting import Weighting
@@ -74,8 +74,9 @@ def content(
     axes = Axes(profiles.rating_bars((0.5, 5.0)), known.labels().of_movies, tuple(range(30, 36)))
     aggregates = Aggregates(*profiles.aggregate_block(block, segments, axes))
     movies = profiles.cluster_movies(aggregates, known, 25.0)
-    people = sample.describe(block, segments).to_pandas()
-    scores = np.array(people.pop("scores").tolist(), dtype=np.float64)
+    table = sample.describe(block, segments.projection).to_pandas()
+    scores = np.array(table.pop("scores").tolist(), dtype=np.float64)
+    people = sample.assigned(People(table, scores), segments.model).table
     of_activity = (
         people.groupby("cluster")["n_ratings"].quantile([0, 0.25, 0.5, 0.75, 1]).unstack().astype(int)
     )
@@ -159,3 +160,8 @@ def manifest(n_users: int, n_ratings: int, counts: dict[str, int]) -> dict[str, 
         "config": Config().as_dict(),
         "metrics": {},
     }
+
+
+def drawn(content: Content) -> page.Drawn:
+    """All figures of it."""
+    return page.draw(content).with_charts(page.draw_members(content))

@@ -32,15 +32,27 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Reduction:
+    """Features of ratings and their principal components, before there are clusters."""
+
+    features: Features
+    decomposition: Decomposition
+    passes: Sequence[Progress]
+    """Of the PCA."""
+
+    @property
+    def projection(self) -> Projection:
+        """Ratings to scores."""
+        return Projection.of(self.features, self.decomposition)
+
+
+@dataclass(frozen=True)
 class Fit:
     """Segments, and how they came about."""
 
     choice: Choice
     """Of the number of clusters."""
-    features: Features
-    decomposition: Decomposition
-    passes: Sequence[Progress]
-    """Of the PCA."""
+    reduction: Reduction
     clustering: Clustering
     continuation: Continuation | None
     """Of the clusters of an earlier run."""
@@ -51,14 +63,14 @@ class Fit:
         clusters = self.clustering.model
         if self.choice.temperature is not None:
             clusters = clusters.tempered(self.choice.temperature)
-        return Segmentation(Projection.of(self.features, self.decomposition), clusters)
+        return Segmentation(self.reduction.projection, clusters)
 
     def metrics(self) -> dict[str, Any]:
         """Figures of merit for the record."""
-        decomposition, clustering = self.decomposition, self.clustering
+        decomposition, clustering = self.reduction.decomposition, self.clustering
         return {
             "pca_passes": decomposition.passes,
-            "pca_pass_seconds": [round(one.seconds, 3) for one in self.passes],
+            "pca_pass_seconds": [round(one.seconds, 3) for one in self.reduction.passes],
             "pca_residual_share": decomposition.error,
             "pca_converged": decomposition.converged,
             "variance_ratio": float(decomposition.variance_ratio.sum()),
@@ -70,44 +82,6 @@ class Fit:
             "temperature": self.choice.temperature,
             "warm_start": None if self.continuation is None else self.continuation.record(),
         }
-
-
-def fit(
-    kept: Cleaned, titles: Catalogue, earlier: Earlier | None, run: Run, config: Config, stages: Stages
-) -> Fit:
-    """Choose the number of clusters, then fit the principal components and the clusters to all ratings."""
-    choice = choose_clusters(kept, titles, run, config, stages)
-    matrix, (n_components,) = kept.matrix, config.decomposition.n_components
-    features = featuring.fit(matrix, kept.movies.n_ratings, kept.movies.rating_sums, config.weighting, titles)
-    featuring.check_size(features, [n_components])
-    passes: list[Progress] = []
-    with stages("principal components", "passes") as stage:
-
-        def passed(one: Progress) -> None:
-            passes.append(one)
-            stage.rows = one.passes
-
-        decomposition = principal_components(kept, features, run, config, passed)
-        stage.rows = decomposition.passes
-    featuring.check_variance(decomposition.total_variance)
-    projection = Projection.of(features, decomposition)
-    with stages("cluster", "clusters") as stage:
-        scores = segmentation.scores(matrix, projection, kept.counts["users"])
-        continuation = None
-        if earlier is None:
-            clustering = algorithms.fit(scores, choice.n_clusters, config.clustering, config.run.seed)
-        else:
-            clustering, continuation = warm_start.fit(
-                earlier, matrix, kept.movies.ids, projection, scores, choice.n_clusters, config
-            )
-        stage.rows = len(clustering.sizes)
-    if stage.rows < choice.n_clusters:
-        log.warning(
-            "%d clusters were asked for, %d came out: no more are different, or some lost all of their users",
-            choice.n_clusters,
-            stage.rows,
-        )
-    return Fit(choice, features, decomposition, passes, clustering, continuation)
 
 
 def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: Stages) -> Choice:
@@ -126,6 +100,25 @@ def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, 
         run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
         stage.rows = len(config.clustering.n_clusters)
     return choose(found.figures)
+
+
+def reduce(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: Stages) -> Reduction:
+    """Weigh the ratings and fit their principal components."""
+    (n_components,) = config.decomposition.n_components
+    movies = kept.movies
+    features = featuring.fit(kept.matrix, movies.n_ratings, movies.rating_sums, config.weighting, titles)
+    featuring.check_size(features, [n_components])
+    passes: list[Progress] = []
+    with stages("principal components", "passes") as stage:
+
+        def passed(one: Progress) -> None:
+            passes.append(one)
+            stage.rows = one.passes
+
+        decomposition = principal_components(kept, features, run, config, passed)
+        stage.rows = decomposition.passes
+    featuring.check_variance(decomposition.total_variance)
+    return Reduction(features, decomposition, passes)
 
 
 def principal_components(
@@ -163,3 +156,32 @@ def principal_components(
             settings.pca_tolerance,
         )
     return found
+
+
+def cluster(
+    kept: Cleaned,
+    reduction: Reduction,
+    choice: Choice,
+    earlier: Earlier | None,
+    config: Config,
+    stages: Stages,
+) -> Fit:
+    """Fit as many clusters as were chosen, or continue those of an earlier run."""
+    projection = reduction.projection
+    with stages("cluster", "clusters") as stage:
+        scores = segmentation.scores(kept.matrix, projection, kept.counts["users"])
+        continuation = None
+        if earlier is None:
+            clustering = algorithms.fit(scores, choice.n_clusters, config.clustering, config.run.seed)
+        else:
+            clustering, continuation = warm_start.fit(
+                earlier, kept.matrix, kept.movies.ids, projection, scores, choice.n_clusters, config
+            )
+        stage.rows = len(clustering.sizes)
+    if stage.rows < choice.n_clusters:
+        log.warning(
+            "%d clusters were asked for, %d came out: no more are different, or some lost all of their users",
+            choice.n_clusters,
+            stage.rows,
+        )
+    return Fit(choice, reduction, clustering, continuation)

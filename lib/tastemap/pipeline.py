@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,8 @@ from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
 from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table
-from tastemap.report import embedding, sample, writing
-from tastemap.report.content import Content
+from tastemap.report import reporter as reporting
+from tastemap.report.reporter import Reporter
 from tastemap.runs import Run
 from tastemap.segmentation import Segmentation
 from tastemap.sources import open_log
@@ -78,13 +78,15 @@ def cluster_users(
         )
     key_file = config.privacy.pseudonymise_key_file
     pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
-    report = writing.wanted(config.report)
+    report = reporting.wanted(config.report)
     stages = Stages(spark)
     with (
         Run(spark, output, overwrite=overwrite) as run,
-        # For what needs little of Spark, while it is busy: the model is saved, the report drawn.
-        ThreadPoolExecutor(max_workers=2) as beside,
+        # For what takes little of Spark, while it is busy with all ratings.
+        ThreadPoolExecutor() as beside,
     ):
+        if report:
+            beside.submit(reporting.load)
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
@@ -96,22 +98,24 @@ def cluster_users(
                 run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
                 stage.rows = n_users
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
-            fitted = fitting.fit(kept, titles, earlier, run, config, stages)
-            segments = fitted.segmentation
-            model = segmentation.pipeline_model(fitted.features, fitted.decomposition, segments.model)
-            saved = beside.submit(run.write_model, "model", model)
+            choice = fitting.choose_clusters(kept, titles, run, config, stages)
+            reduction = fitting.reduce(kept, titles, run, config, stages)
+            reporter = None
             if report:
-                with stages("sample people", "users") as stage:
-                    under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
-                    people = sample.choose_people(under_names, segments, n_users, config.run.seed)
-                    stage.rows = len(people.table)
-                neighbours = beside.submit(embedding.neighbours, people.scores, config.run.seed)
+                under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
+                reporter = Reporter(run, under_names, titles.movie_ids, config, beside)
+                reporter.choose_people(reduction.projection, n_users)
+            fitted = fitting.cluster(kept, reduction, choice, earlier, config, stages)
+            segments = fitted.segmentation
+            model = segmentation.pipeline_model(reduction.features, reduction.decomposition, segments.model)
+            saved = beside.submit(run.write_model, "model", model)
             with stages("assign", "users") as stage:
                 assign(matrix, segments, pseudonyms, n_users, run, memberships=config.clustering.memberships)
                 stage.rows = n_users
+            if reporter:
+                reporter.choose_members()
             with stages("profile", "cells") as stage:
-                assignments = run.read("assignments")
-                told = tables.describe(kept, fitted, assignments, titles, rating_log.scale, config)
+                told = tables.describe(kept, fitted, titles, rating_log.scale, config)
                 stage.rows = len(told.of["cluster_movies"])
             manifest = {
                 "inputs": rating_log.describe(),
@@ -120,29 +124,21 @@ def cluster_users(
                 "config": config.as_dict(),
                 "metrics": fitted.metrics(),
             }
-            shown = None
-            if report:
-                with stages("sample members", "users") as stage:
-                    sampled = sample.take(
-                        people,
-                        segments.model.n_clusters,
-                        under_names,
-                        assignments,
-                        told.active,
-                        told.of["cluster_movies"],
-                        titles.movie_ids,
-                        config,
-                    )
-                    figures = fitted.choice.figures
-                    shown = writing.content(
-                        run, sampled, neighbours.result(), told.of, figures, manifest, config.report
-                    )
-                    stage.rows = sum(len(each.active) + len(each.typical) for each in sampled.members)
+            if reporter:
+                with stages("look up members", "users") as stage:
+                    figures = choice.figures
+                    stage.rows = reporter.draw(segments.model, told.of, told.active, figures, manifest)
+        with stages("write results", "tables") as stage:
+            for name, schema in tables.SCHEMAS.items():
+                run.write_small(name, told.of[name], schema)
+            stage.rows = len(tables.SCHEMAS)
         saved.result()
-        publish(told.of, shown, run, config, stages, beside)
+        if reporter:
+            with stages("report", "bytes") as stage:
+                stage.rows = reporter.write(manifest | {"stages": stages.record()})
         manifest["stages"] = stages.record()
         run.finish(manifest)
-    return Result(run.output, manifest, told.of["profiles"], told.of["cluster_movies"], fitted.choice)
+    return Result(run.output, manifest, told.of["profiles"], told.of["cluster_movies"], choice)
 
 
 def assign(
@@ -162,27 +158,6 @@ def assign(
     if memberships:
         likely = partial(segmentation.memberships, segmentation=segments)
         run.write("memberships", user_table(likely, matrix, pseudonyms))
-
-
-def publish(
-    found: Mapping[str, pd.DataFrame],
-    shown: Content | None,
-    run: Run,
-    config: Config,
-    stages: Stages,
-    beside: Executor,
-) -> None:
-    """Write the small tables, and the report of what is to be shown, which is drawn meanwhile."""
-    drawing = beside.submit(writing.draw, shown) if shown else None
-    with stages("write results", "tables") as stage:
-        for name, schema in tables.SCHEMAS.items():
-            run.write_small(name, found[name], schema)
-        stage.rows = len(tables.SCHEMAS)
-    if shown and drawing:
-        with stages("report", "bytes") as stage:
-            drawn = drawing.result()
-            complete = replace(shown, manifest=shown.manifest | {"stages": stages.record()})
-            stage.rows = writing.write(run, complete, drawn, config.report)
 
 
 def check_one(config: Config) -> None:

@@ -52,6 +52,8 @@ class Aggregates:
     """Ratings given in each year, of shape (k, y)."""
     year_users: Array
     """Users who gave a rating in each year, of shape (k, y)."""
+    active_users: Array
+    """Users by their number of ratings, from 0 to d, of shape (k, d + 1)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def rating_bars(scale: tuple[float, float]) -> Array:
 
 
 def aggregate(matrix: BlockMatrix, segmentation: Segmentation, axes: Axes) -> Aggregates:
-    """Count what the clusters rated: one pass over the blocks, k · d · 16 bytes a task."""
+    """Count what the clusters rated: one pass over the blocks, k · d · 24 bytes a task."""
     k, d = segmentation.model.n_clusters, matrix.n_columns
     h, n_labels, y = axes.bars.size, axes.labels.shape[1], len(axes.years)
 
@@ -86,6 +88,7 @@ def aggregate(matrix: BlockMatrix, segmentation: Segmentation, axes: Axes) -> Ag
         return totals
 
     shapes = [(k, d), (k, d), (k, h), (k,), (k,), (k,), (k, h), (k,), (k, n_labels), (k, y), (k, y)]
+    shapes.append((k, d + 1))
     return Aggregates(*matrix.dated().sum_over_blocks(partial, shapes))
 
 
@@ -93,7 +96,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
     """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
-    n, k = len(found.clusters), segmentation.model.n_clusters
+    n, k, places = len(found.clusters), segmentation.model.n_clusters, ratings.shape[1] + 1
     members = sparse.csr_matrix((np.ones(n), (found.clusters, np.arange(n))), shape=(k, n))
     ones = ratings.copy()
     ones.data = np.ones(ratings.nnz)
@@ -102,6 +105,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
     in_bars = _by_user(user, _nearest_bar(stars.data, axes.bars), n, axes.bars.size)
     in_years = _by_user(*_dated(user, block.years, axes.years), n, len(axes.years))
     squares = np.bincount(user, weights=stars.data**2, minlength=n)
+    active = np.bincount(found.clusters * places + np.diff(ratings.indptr), minlength=k * places)
     return [
         (members @ ones).toarray(),
         (members @ stars).toarray(),
@@ -114,6 +118,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
         members @ _having(user, ratings.indices, axes.labels, n).astype(np.float64),
         members @ in_years,
         members @ (in_years > 0).astype(np.float64),
+        active.reshape(k, places).astype(np.float64),
     ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
 from tastemap import activity, catalogue, profiles, schemas
@@ -33,22 +32,22 @@ class Tables:
     of: dict[str, pd.DataFrame]
     suppressed: dict[str, int]
     active: pd.DataFrame
-    """Users by number of ratings, as `activity.count` counts them; nothing is left out."""
+    """Users by number of ratings, of `activity.listed`; nothing is left out."""
 
 
 def describe(
     kept: Cleaned,
     fitted: Fit,
-    assignments: DataFrame,
     titles: Catalogue,
     scale: tuple[float, float],
     config: Config,
 ) -> Tables:
-    """All of `SCHEMAS`: one pass over the blocks, one over the `assignments` table."""
+    """All of `SCHEMAS`: one pass over the blocks."""
     axes = profiles.Axes(profiles.rating_bars(scale), titles.labels().of_movies, kept.years)
+    reduction = fitted.reduction
     found = profiles.aggregate(kept.matrix, fitted.segmentation, axes)
+    active = activity.listed(found.active_users)
     shown = Suppression.of(found, titles, config.privacy.min_cell_users)
-    active = activity.count(assignments)
     of_clusters = profiles.profiles(found, axes).merge(activity.quantiles(active), on="cluster")
     of_movies = profiles.cluster_movies(found, titles, config.profiles.effect_shrinkage)
     tables = {
@@ -56,7 +55,7 @@ def describe(
         "cluster_movies": shown.cluster_movies(of_movies),
         "cluster_genres": shown.cluster_genres(profiles.cluster_genres(found, titles)),
         "cluster_years": shown.cluster_years(profiles.cluster_years(found, titles)),
-        "components": profiles.components(fitted.decomposition, labelled(fitted.features, titles)),
+        "components": profiles.components(reduction.decomposition, labelled(reduction.features, titles)),
         "movie_index": shown.movie_index(catalogue.movie_index(titles, kept.movies)),
     }
     return Tables(tables, shown.counts(), active)

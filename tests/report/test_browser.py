@@ -31,7 +31,7 @@ def path(shown: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
     titles = shown.movies["title"].mask(shown.movies["cluster"] == 0, MARKED)
     written = tmp_path_factory.mktemp("page") / "report.html"
     marked = dataclasses.replace(shown, movies=shown.movies.assign(title=titles))
-    written.write_text(page.render(marked, page.draw(marked)), encoding="utf-8")
+    written.write_text(page.render(marked, contents.drawn(marked)), encoding="utf-8")
     return written
 
 
@@ -202,7 +202,7 @@ def test_keys_reach_everything_and_focus_is_seen(path: Path) -> None:
 def test_pictures_are_png_files_of_the_same_figures(shown: Content) -> None:
     browser.require()
     wanted = ("genres-lift", "map", "heat-1-stars")
-    figures = [figure for figure in page.draw(shown).figures if figure.name in wanted]
+    figures = [figure for figure in contents.drawn(shown).figures if figure.name in wanted]
     found = dict(images.pictures(figures))
     assert set(found) == set(wanted)
     for figure in figures:

@@ -10,12 +10,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from logs import matrix, random_log
-from tastemap import activity
 from tastemap.clustering.centres import Centres
-from tastemap.config import Config, from_options
 from tastemap.hashing import uniform
 from tastemap.report import sample
-from tastemap.report.content import People, Sample
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.weighting import Weighting
@@ -42,10 +39,6 @@ SEGMENTS = Segmentation(
     Centres(CENTRES, 2.0, temperature=1.0),
 )
 
-NOBODY = People(pd.DataFrame(), np.zeros((0, M)))
-"""Those who are chosen elsewhere."""
-ACTIVE = USERS.groupby(["cluster", "n_ratings"]).size().rename("n_users").reset_index()
-
 
 def cluster_movies() -> pd.DataFrame:
     """The columns that matter: ratings counted, and a rank by a number drawn by lot."""
@@ -62,7 +55,9 @@ def test_the_log_is_worth_it() -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("n_partitions", [1, 5])
 def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -> None:
-    found = sample.choose_people(matrix(spark, LOG, n_partitions), SEGMENTS, len(USERS), seed=7)
+    projection = SEGMENTS.projection
+    people = sample.choose_people(matrix(spark, LOG, n_partitions), projection, len(USERS), seed=7)
+    found = sample.assigned(people, SEGMENTS.model)
     table = found.table.set_index("user_id")
     expected = USERS.loc[table.index]
     assert table.index.tolist() == sorted(USERS.index)
@@ -75,13 +70,14 @@ def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -
         table["membership"], membership[TABLE.index.get_indexer(table.index)], rtol=1e-6
     )
     np.testing.assert_allclose(
-        found.scores, SCORES[TABLE.index.get_indexer(table.index)], rtol=1e-4, atol=1e-4
+        found.scores, SCORES[TABLE.index.get_indexer(table.index)], rtol=1e-9, atol=1e-9
     )
 
 
 def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
     found = [
-        sample.choose_people(matrix(spark, LOG, n), SEGMENTS, len(USERS), seed=7, size=60) for n in (1, 4)
+        sample.choose_people(matrix(spark, LOG, n), SEGMENTS.projection, len(USERS), seed=7, size=60)
+        for n in (1, 4)
     ]
     ids = np.sort(USERS.index.to_numpy())
     chosen = ids[uniform(ids, 7) < 60 / len(ids)]
@@ -93,13 +89,19 @@ def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
 
 def test_members_against_pandas(spark: SparkSession) -> None:
     assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    found = sample.choose_members(assignments.repartition(3))
+    assert USERS["cluster"].value_counts().max() > sample.N_ACTIVE  # somebody is left out
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "16")  # several to a task
+    try:
+        found = sample.choose_members(assignments.repartition(3))
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
     for cluster, users in USERS.reset_index().groupby("cluster"):
         own = found[found["cluster"] == cluster]
         active = users.sort_values(["n_ratings", "user_id"], ascending=[False, True]).head(sample.N_ACTIVE)
         assert own[~own["typical"]]["user_id"].tolist() == active["user_id"].tolist()
         near = users.sort_values(["distance", "user_id"]).head(sample.N_TYPICAL)
         assert own[own["typical"]]["user_id"].tolist() == near["user_id"].tolist()
+        assert own["place"].tolist() == [*range(1, len(active) + 1), *range(1, len(near) + 1)]
 
 
 @pytest.mark.parametrize("n_partitions", [1, 5])
@@ -113,37 +115,27 @@ def test_ratings_that_are_looked_up(spark: SparkSession, n_partitions: int) -> N
         np.testing.assert_array_equal(found[user], TABLE.loc[user].to_numpy()[columns[cluster]])
 
 
-def test_all_of_it(spark: SparkSession) -> None:
-    assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
+def chosen_members(spark: SparkSession) -> pd.DataFrame:
+    return sample.choose_members(
+        spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
+    )
+
+
+def test_members_of_all_clusters(spark: SparkSession) -> None:
     movies = cluster_movies()
-    found = sample.take(NOBODY, 3, matrix(spark, LOG, 3), assignments, ACTIVE, movies, MOVIE_IDS, Config())
-    assert isinstance(found, Sample) and found.people is NOBODY
-    assert [one.cluster for one in found.members] == [0, 1, 2]
-    for one in found.members:
+    found = sample.members(matrix(spark, LOG, 3), chosen_members(spark), movies, MOVIE_IDS, 3)
+    assert [one.cluster for one in found] == [0, 1, 2]
+    for one in found:
         own = movies[movies["cluster"] == one.cluster]
         most = own.sort_values(["n_ratings", "movie_id"], ascending=[False, True])["movie_id"].head(50)
         assert one.movie_ids[: one.n_most_rated].tolist() == most.tolist()
         for users, ratings in ((one.active, one.active_ratings), (one.typical, one.typical_ratings)):
             np.testing.assert_array_equal(ratings, TABLE.loc[users["user_id"], one.movie_ids].to_numpy())
-    assert found.activity["n_users"].sum() == len(USERS)
-
-
-def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(spark: SparkSession) -> None:
-    assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    config = from_options(min_cell_users=8)
-    found = sample.take(
-        NOBODY, 3, matrix(spark, LOG, 3), assignments, ACTIVE, cluster_movies(), MOVIE_IDS, config
-    )
-    assert found.members == ()
-    pd.testing.assert_frame_equal(found.activity, activity.bars(ACTIVE, 8))
 
 
 def test_a_cluster_that_nobody_is_in(spark: SparkSession) -> None:
-    assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    found = sample.take(
-        NOBODY, 4, matrix(spark, LOG, 2), assignments, ACTIVE, cluster_movies(), MOVIE_IDS, Config()
-    )
-    last = found.members[3]
+    found = sample.members(matrix(spark, LOG, 2), chosen_members(spark), cluster_movies(), MOVIE_IDS, 4)
+    last = found[3]
     assert len(last.active) == len(last.typical) == last.movie_ids.size == 0
 
 

@@ -94,6 +94,9 @@ def test_aggregates(aggregates: Aggregates) -> None:
     np.testing.assert_array_equal(aggregates.bar_users, bars)
     squares = (RATED["rating"] ** 2).groupby(RATED["cluster"]).sum().reindex(range(K), fill_value=0)
     np.testing.assert_array_equal(aggregates.square_sums, squares)
+    active = RATED.groupby(["cluster", "user_id"]).size().groupby("cluster").value_counts()
+    active = active.unstack(fill_value=0).reindex(index=range(K), columns=range(D + 1), fill_value=0)
+    np.testing.assert_array_equal(aggregates.active_users, active)
 
 
 def test_years_of_rating(aggregates: Aggregates) -> None:
@@ -137,7 +140,7 @@ def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
     parts = [LOG[LOG["user_id"].map(of_user) == number] for number in range(4)]
     found = [aggregate_block(to_block(part, MOVIE_IDS), segmentation(), AXES) for part in parts]
     summed = [sum(arrays) for arrays in zip(*found, strict=True)]
-    for exact in (0, 1, 2, 3, 6, 7, 8, 9, 10):  # counts, and sums of half stars and their squares
+    for exact in (0, 1, 2, 3, 6, 7, 8, 9, 10, 11):  # counts, and sums of half stars and their squares
         np.testing.assert_array_equal(summed[exact], whole[exact])
     for rounded in (4, 5):
         np.testing.assert_allclose(summed[rounded], whole[rounded], rtol=1e-12)
@@ -149,7 +152,7 @@ def test_no_users_are_aggregated_to_zeros() -> None:
     found = aggregate_block(empty, segmentation(), AXES)
     assert [array.shape for array in found] == [
         *((K, D), (K, D), (K, 10), (K,), (K,), (K,)),
-        *((K, 10), (K,), (K, L), (K, len(RATING_YEARS)), (K, len(RATING_YEARS))),
+        *((K, 10), (K,), (K, L), (K, len(RATING_YEARS)), (K, len(RATING_YEARS)), (K, D + 1)),
     ]
     assert not any(array.any() for array in found)
 

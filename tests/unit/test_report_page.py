@@ -27,8 +27,8 @@ from tastemap.report import (
     images,
     page,
     probabilities,
+    reporter,
     style,
-    writing,
 )
 from tastemap.report.content import Content, People
 
@@ -44,7 +44,7 @@ def text(shown: Content) -> str:
 
 
 def rendered(content: Content) -> str:
-    return page.render(content, page.draw(content))
+    return page.render(content, contents.drawn(content))
 
 
 def without_libraries(text: str) -> str:
@@ -214,7 +214,7 @@ def test_numbers_of_an_earlier_run_do_not_go_by_size(
 
 @pytest.mark.slow
 def test_figures_have_names_of_their_own(shown: Content) -> None:
-    names = [figure.name for figure in page.draw(shown).figures]
+    names = [figure.name for figure in contents.drawn(shown).figures]
     assert len(names) == len(set(names))
     kinds = {name.rstrip("0123456789-") for name in names}
     assert {
@@ -289,8 +289,8 @@ def test_people_who_are_all_alike_stand_in_one_place() -> None:
 def test_pictures_need_their_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"Chromium.*ChromeDriver.*--figures at none"):
-        writing.wanted(ReportConfig(figures="png"))
-    assert writing.wanted(ReportConfig())
+        reporter.wanted(ReportConfig(figures="png"))
+    assert reporter.wanted(ReportConfig())
 
 
 def test_jobs_start_where_nothing_is_installed_that_draws() -> None:
@@ -302,7 +302,7 @@ def test_jobs_start_where_nothing_is_installed_that_draws() -> None:
         from tastemap import comparison, pipeline, summary
         from tastemap.config import ReportConfig
         from tastemap.evaluation import pipeline as of_evaluation
-        assert not pipeline.writing.wanted(ReportConfig())
+        assert not pipeline.reporting.wanted(ReportConfig())
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(tastemap.__file__).parents[1])}
     command = [sys.executable, "-c", program]
@@ -313,11 +313,11 @@ def test_jobs_start_where_nothing_is_installed_that_draws() -> None:
 def test_without_bokeh_the_run_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(reporter.importlib.util, "find_spec", lambda name: None)
     with caplog.at_level("INFO", "tastemap"):
-        assert not writing.wanted(ReportConfig())
+        assert not reporter.wanted(ReportConfig())
     assert caplog.messages == [
         "no report.html will be written: the driver lacks what draws it; pip install bokeh scikit-learn"
     ]
     with pytest.raises(UserError, match="pip install bokeh"):
-        writing.wanted(ReportConfig(figures="png"))
+        reporter.wanted(ReportConfig(figures="png"))

@@ -78,6 +78,7 @@ def aggregates() -> Aggregates:
         label_users=np.hstack([table(genres, "genre"), table(years, "year")]),
         year_ratings=table(dated, "rated_in"),
         year_users=table(dated.drop_duplicates(["user_id", "rated_in"]), "rated_in"),
+        active_users=np.zeros((K, D + 1)),
     )
 
 
@@ -232,7 +233,7 @@ def test_a_genre_is_hidden_where_its_movies_tell_a_hidden_cell() -> None:
     no_bars = np.zeros((3, 0))
     sizes = np.full(3, 90.0)
     found = Aggregates(
-        people, people, no_bars, sizes, sizes, sizes, no_bars, sizes, genre_users, no_bars, no_bars
+        people, people, no_bars, sizes, sizes, sizes, no_bars, sizes, genre_users, no_bars, no_bars, no_bars
     )
     # 3 is covered by the 30 in its column, both by those beside them; the movies of A tell the sum of two, of
     # enough people, until the second movie of A is of another genre.

@@ -11,6 +11,7 @@ import pandas as pd
 
 Array = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
+MovieIds = npt.NDArray[np.int32]
 
 MAX_DRAWN = 24
 """Clusters with figures of their own: each adds some 60 kB to the page (1.9 MB of 8, 3.7 MB of 40)."""
@@ -21,7 +22,7 @@ class People:
     """A sample of n people, chosen by the hash of their ids, so that everybody is as likely to be in it."""
 
     table: pd.DataFrame
-    """Columns user_id, cluster, membership, n_ratings, mean_rating."""
+    """Columns user_id, n_ratings, mean_rating; cluster and membership too when there are clusters."""
     scores: Array
     """On the m principal components, of shape (n, m)."""
 
@@ -31,7 +32,7 @@ class Members:
     """Chosen members of one cluster and their ratings of chosen movies."""
 
     cluster: int
-    movie_ids: npt.NDArray[np.int32]
+    movie_ids: MovieIds
     """Of shape (c,); the first `n_most_rated` are those with most ratings in the cluster, in that order."""
     n_most_rated: int
     active: pd.DataFrame

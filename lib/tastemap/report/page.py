@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -37,16 +37,23 @@ DIRECTLY = 6
 """Components that are told of without unfolding the rest."""
 
 
+Charts = dict[str, tuple[Figure, Markup]]
+"""Figures by name, and as they stand on the page: JSON, drawn when they come into view."""
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """All figures, and as they stand on the page."""
+    """All figures."""
 
-    charts: dict[str, tuple[Figure, Markup]]
-    """By name: JSON, drawn when they come into view."""
+    charts: Charts
     linked: dict[str, tuple[Figure, Markup]]
     """Those that show one selection, by name: their places."""
     script: Markup
     """Of the linked ones."""
+
+    def with_charts(self, more: Charts) -> Drawn:
+        """These and more charts."""
+        return replace(self, charts=self.charts | more)
 
     @property
     def figures(self) -> list[Figure]:
@@ -55,23 +62,27 @@ class Drawn:
 
 
 def draw(content: Content) -> Drawn:
-    """All that takes long about the page."""
+    """All figures but those of single members."""
     names = segments.names(content)
     charts = [
         *choice.figures(content),
         *probabilities.figures(content),
         *distributions.figures(content, names),
-        *heat_maps.figures(content, names),
         *variance.figures(content),
     ]
     linked = audience_map.figures(content, names)
     script, places = components([_named(figure) for figure in linked]) if linked else ("", ())
     found = {figure.name: (figure, Markup(place)) for figure, place in zip(linked, places, strict=True)}
-    return Drawn({figure.name: (figure, _item(figure)) for figure in charts}, found, Markup(script))
+    return Drawn(_charts(charts), found, Markup(script))
+
+
+def draw_members(content: Content) -> Charts:
+    """The figures of single members."""
+    return _charts(heat_maps.figures(content, segments.names(content)))
 
 
 def render(content: Content, drawn: Drawn) -> str:
-    """The whole page, with what `draw` has made for it."""
+    """The whole page, with what `draw` and `draw_members` have made for it."""
     assets = files("tastemap.report") / "assets"
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in _ASSETS}
     environment = Environment(
@@ -128,6 +139,10 @@ def _named(figure: Figure) -> Plot:
     """What Bokeh knows of a figure, by the name that the page's script finds it under."""
     figure.model.name = figure.name
     return figure.model
+
+
+def _charts(figures: Iterable[Figure]) -> Charts:
+    return {figure.name: (figure, _item(figure)) for figure in figures}
 
 
 def _item(figure: Figure) -> Markup:

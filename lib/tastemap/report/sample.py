@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 
-from tastemap import activity
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.config import Config
+from tastemap.clustering.assignment import Clusters
+from tastemap.executors import map_in_arrow
 from tastemap.hashing import uniform
-from tastemap.report.content import Array, Members, People, Sample
-from tastemap.segmentation import Segmentation
+from tastemap.report.content import Array, Members, MovieIds, People
+from tastemap.segmentation import Projection
 
 N_PEOPLE = 2_000
 """People on the map, about: each is in the sample with the same chance."""
@@ -27,72 +27,45 @@ N_BEST_RANKED = 50
 N_TYPICAL = 3
 """Members nearest to the centre."""
 
-_PEOPLE = (
-    "user_id long, cluster int, membership double, n_ratings int, mean_rating double, scores array<float>"
-)
+_PEOPLE = "user_id long, n_ratings int, mean_rating double, scores array<double>"
+_CANDIDATES = ("user_id", "cluster", "n_ratings", "distance")
 _CHOSEN = ("user_id", "cluster", "n_ratings", "typical", "place")
 
 
-def take(
-    people: People,
-    n_clusters: int,
+def members(
     matrix: BlockMatrix,
-    assignments: DataFrame,
-    active: pd.DataFrame,
+    chosen: pd.DataFrame,
     cluster_movies: pd.DataFrame,
-    movie_ids: npt.NDArray[np.int32],
-    config: Config,
-) -> Sample:
-    """Everything that the report takes of people: one pass over the blocks, two over assignments.
+    movie_ids: MovieIds,
+    n_clusters: int,
+) -> tuple[Members, ...]:
+    """Members of every cluster and what they rated: one pass over the blocks.
 
     The driver receives for each of k clusters 73 rows of at most 100 ratings.
 
     Parameters
     ----------
-    people : People
-        Of `choose_people`.
-    n_clusters : int
     matrix : BlockMatrix
         Ratings, of shape (n, d).
-    assignments : DataFrame
-        `schemas.ASSIGNMENTS`, written already.
-    active : DataFrame of pandas
-        Of `activity.count`.
+    chosen : DataFrame of pandas
+        Of `choose_members`.
     cluster_movies : DataFrame of pandas
         The table of that name.
     movie_ids : ndarray of shape (d,)
         By column of the matrix.
-    config : Config
-        Where cells of few people are not to be told, neither is what single members rated, nor how many
-        are in a bar of few.
+    n_clusters : int
+        k; some may have no members.
     """
-    minimum = config.privacy.min_cell_users
-    clusters = range(n_clusters)
-    return Sample(
-        people=people,
-        members=_all_members(matrix, assignments, cluster_movies, movie_ids, clusters)
-        if minimum == 1
-        else (),
-        activity=activity.bars(active, minimum),
+    shown = [movies_to_show(cluster_movies, cluster) for cluster in range(n_clusters)]
+    ratings = look_up(matrix, chosen, [np.searchsorted(movie_ids, movies) for movies in shown])
+    return tuple(
+        _members(cluster, movies, chosen[chosen["cluster"] == cluster], ratings)
+        for cluster, movies in enumerate(shown)
     )
 
 
-def _all_members(
-    matrix: BlockMatrix,
-    assignments: DataFrame,
-    cluster_movies: pd.DataFrame,
-    movie_ids: npt.NDArray[np.int32],
-    clusters: Sequence[int],
-) -> tuple[Members, ...]:
-    shown = [movies_to_show(cluster_movies, cluster) for cluster in clusters]
-    chosen = choose_members(assignments)
-    columns = [np.searchsorted(movie_ids, movies) for movies in shown]
-    ratings = look_up(matrix, chosen, columns)
-    return tuple(_members(c, shown[c], chosen[chosen["cluster"] == c], ratings) for c in clusters)
-
-
 def choose_people(
-    matrix: BlockMatrix, segmentation: Segmentation, n_users: int, seed: int, size: int = N_PEOPLE
+    matrix: BlockMatrix, projection: Projection, n_users: int, seed: int, size: int = N_PEOPLE
 ) -> People:
     """About `size` people, or all where there are no more, by id: one pass over the blocks."""
     share = size / n_users if n_users > size else 1.0
@@ -101,33 +74,36 @@ def choose_people(
         for block in blocks:
             chosen = uniform(block.ids, seed) < share
             if chosen.any():
-                yield describe(Block(block.ids[chosen], block.matrix[chosen]), segmentation)
+                yield describe(Block(block.ids[chosen], block.matrix[chosen]), projection)
 
     found = matrix.map_blocks(choose, _PEOPLE).toPandas().sort_values("user_id", ignore_index=True)
     scores = np.array(found.pop("scores").tolist(), dtype=np.float64)
-    return People(found, scores.reshape(len(found), segmentation.projection.components.shape[1]))
+    return People(found, scores.reshape(len(found), projection.components.shape[1]))
 
 
-def describe(block: Block, segmentation: Segmentation) -> pa.RecordBatch:
+def describe(block: Block, projection: Projection) -> pa.RecordBatch:
     """People of a block and their scores, a row each."""
-    scores = segmentation.projection.scores(block.matrix)
-    found = segmentation.model.assign(scores)
+    scores = projection.scores(block.matrix)
     n_ratings = np.diff(block.matrix.indptr)
     means = np.asarray(block.matrix.astype(np.float64).sum(axis=1)).ravel() / np.maximum(n_ratings, 1)
     ends = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
     columns = [
         pa.array(block.ids),
-        pa.array(found.clusters),
-        pa.array(found.memberships),
         pa.array(n_ratings.astype(np.int32)),
         pa.array(means),
-        pa.ListArray.from_arrays(pa.array(ends), pa.array(scores.astype(np.float32).ravel())),
+        pa.ListArray.from_arrays(pa.array(ends), pa.array(scores.ravel())),
     ]
     names = [field.split()[0] for field in _PEOPLE.split(", ")]
     return pa.record_batch(columns, names=names)
 
 
-def movies_to_show(cluster_movies: pd.DataFrame, cluster: int) -> npt.NDArray[np.int32]:
+def assigned(people: People, clusters: Clusters) -> People:
+    """The same people with the columns cluster and membership."""
+    found = clusters.assign(people.scores)
+    return replace(people, table=people.table.assign(cluster=found.clusters, membership=found.memberships))
+
+
+def movies_to_show(cluster_movies: pd.DataFrame, cluster: int) -> MovieIds:
     """Ids of a cluster's `N_MOST_RATED` most rated movies, then of those of the largest effect, each once."""
     of_cluster = cluster_movies[cluster_movies["cluster"] == cluster]
     most = of_cluster.sort_values(["n_ratings", "movie_id"], ascending=[False, True]).head(N_MOST_RATED)
@@ -138,18 +114,33 @@ def movies_to_show(cluster_movies: pd.DataFrame, cluster: int) -> npt.NDArray[np
 def choose_members(assignments: DataFrame) -> pd.DataFrame:
     """The most active and the most typical members of each cluster: at most 73 rows a cluster.
 
-    Columns user_id, cluster, n_ratings, typical (or else active), place (1, 2, …). Equals go by id.
+    Columns user_id, cluster, n_ratings, typical (or else active), place (1, 2, …). Equals go by id. One pass:
+    each task keeps its own 73 of a cluster, then one keeps those of all. Windows of Spark's sort all users.
     """
+    rows = assignments.select(*_CANDIDATES)
+    of_tasks = map_in_arrow(rows, _foremost, rows.schema)
+    found = map_in_arrow(of_tasks.repartition(1), _foremost, rows.schema).toPandas()  # bounded: see above
+    chosen = pd.concat([_first(found, typical=False), _first(found, typical=True)])
+    return chosen.sort_values(["cluster", "typical", "place"], ignore_index=True)[list(_CHOSEN)]
 
-    def first(order: Sequence[Column], n: int, typical: bool) -> DataFrame:
-        place = F.row_number().over(Window.partitionBy("cluster").orderBy(*order))
-        ranked = assignments.select("*", place.alias("place"), F.lit(typical).alias("typical"))
-        return ranked.where(F.col("place") <= n).select(*_CHOSEN)
 
-    active = first([F.desc("n_ratings"), F.asc("user_id")], N_ACTIVE, False)
-    typical = first([F.asc("distance"), F.asc("user_id")], N_TYPICAL, True)
-    found = active.union(typical).toPandas()  # bounded: see above
-    return found.sort_values(["cluster", "typical", "place"], ignore_index=True)
+def _foremost(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Of many users those who are among the most active or the most typical of their cluster."""
+    kept: pd.DataFrame | None = None
+    for batch in batches:
+        users = batch.to_pandas() if kept is None else pd.concat([kept, batch.to_pandas()])
+        both = pd.concat([_first(users, typical=False), _first(users, typical=True)])
+        kept = both[list(_CANDIDATES)].drop_duplicates("user_id")
+    if kept is not None:
+        yield pa.RecordBatch.from_pandas(kept, preserve_index=False)
+
+
+def _first(users: pd.DataFrame, *, typical: bool) -> pd.DataFrame:
+    """The most typical members of each cluster, or the most active, with their places."""
+    by, ascending, n = ("distance", True, N_TYPICAL) if typical else ("n_ratings", False, N_ACTIVE)
+    ranked = users.sort_values(["cluster", by, "user_id"], ascending=[True, ascending, True])
+    place = ranked.groupby("cluster").cumcount() + 1
+    return ranked.assign(typical=typical, place=place)[place <= n]
 
 
 def look_up(
@@ -190,9 +181,7 @@ def ratings_of(block: Block, row: int, columns: npt.NDArray[np.int64]) -> npt.ND
     return stars
 
 
-def _members(
-    cluster: int, movie_ids: npt.NDArray[np.int32], chosen: pd.DataFrame, ratings: dict[int, Array]
-) -> Members:
+def _members(cluster: int, movie_ids: MovieIds, chosen: pd.DataFrame, ratings: dict[int, Array]) -> Members:
     def rows(typical: bool) -> tuple[pd.DataFrame, Array]:
         some = chosen[chosen["typical"] == typical][["user_id", "n_ratings"]].reset_index(drop=True)
         stars = [ratings[int(user)] for user in some["user_id"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
 
 from tastemap import activity
 
@@ -16,17 +15,21 @@ USERS = pd.DataFrame(
 
 
 @pytest.fixture(scope="module")
-def counted(spark: SparkSession) -> pd.DataFrame:
-    return activity.count(spark.createDataFrame(USERS).repartition(3))
+def active() -> pd.DataFrame:
+    return activity.listed(
+        pd.crosstab(USERS["cluster"], USERS["n_ratings"])
+        .reindex(columns=range(USERS["n_ratings"].max() + 1), fill_value=0)
+        .to_numpy(float)
+    )
 
 
-def test_counts(counted: pd.DataFrame) -> None:
+def test_counts(active: pd.DataFrame) -> None:
     expected = USERS.groupby(["cluster", "n_ratings"]).size().rename("n_users").reset_index()
-    pd.testing.assert_frame_equal(counted, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(active, expected, check_dtype=False)
 
 
-def test_quantiles(counted: pd.DataFrame) -> None:
-    found = activity.quantiles(counted).set_index("cluster")["activity"]
+def test_quantiles(active: pd.DataFrame) -> None:
+    found = activity.quantiles(active).set_index("cluster")["activity"]
     assert sorted(found.index) == [0, 1, 2]
     for cluster, some in USERS.groupby("cluster")["n_ratings"]:
         quantiles = np.quantile(some, activity.SHARES, method="inverted_cdf")
@@ -46,9 +49,9 @@ def test_bars_are_half_octaves() -> None:
         assert dict(zip(bars["low"], bars["n_users"], strict=True)) == pytest.approx(expected)
 
 
-def test_bars_of_few_are_left_out(counted: pd.DataFrame) -> None:
-    everything = activity.bars(counted)
-    kept = activity.bars(counted, 8)
+def test_bars_of_few_are_left_out(active: pd.DataFrame) -> None:
+    everything = activity.bars(active)
+    kept = activity.bars(active, 8)
     expected = everything[everything["n_users"] >= 8].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, expected)
     assert 0 < len(kept) < len(everything)

@@ -1,0 +1,210 @@
+"""The report of a run: what it shows is taken while the run goes on, and drawn beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tastemap import activity
+from tastemap.blocks import BlockMatrix
+from tastemap.clustering.assignment import Clusters
+from tastemap.config import Config, ReportConfig
+from tastemap.errors import UserError
+from tastemap.report import embedding, images, sample
+from tastemap.report.content import Content, Members, MovieIds, People, Plane, Sample
+from tastemap.runs import Run
+from tastemap.segmentation import Projection
+
+if TYPE_CHECKING:  # it is Bokeh's
+    from tastemap.report.page import Charts, Drawn
+
+log = logging.getLogger(__name__)
+
+PAGE = "report.html"
+INSTALL = "pip install bokeh scikit-learn"
+
+
+def wanted(settings: ReportConfig) -> bool:
+    """Tell whether a report can be made here; say so where it can't.
+
+    Raises
+    ------
+    UserError
+        Pictures are asked for, and what makes them is missing.
+    """
+    missing = [name for name in ("bokeh", "sklearn") if importlib.util.find_spec(name) is None]
+    if settings.figures != "none":
+        if missing:
+            raise UserError(f"--figures is {settings.figures}, which needs Bokeh and scikit-learn: {INSTALL}")
+        images.check()
+    if missing:
+        log.info("no %s will be written: the driver lacks what draws it; %s", PAGE, INSTALL)
+    return not missing
+
+
+def load() -> None:
+    """Import what embeds and draws, which takes a second and more, for instance while Spark is busy."""
+    import sklearn.manifold  # noqa: F401
+
+    from tastemap.report import page  # noqa: F401
+
+
+class Reporter:
+    """Makes the report of a run, in the order of its methods, each as soon as there is what it needs.
+
+    Parameters
+    ----------
+    run : Run
+        That has written `rejects`; `assignments` as well before members are chosen.
+    matrix : BlockMatrix
+        Ratings, under the ids that may be shown.
+    movie_ids : ndarray of shape (d,)
+        By column of the matrix.
+    config : Config
+    beside : Executor
+        Threads: people are embedded and figures drawn while the run waits for Spark.
+    """
+
+    def __init__(
+        self, run: Run, matrix: BlockMatrix, movie_ids: MovieIds, config: Config, beside: Executor
+    ) -> None:
+        self._run = run
+        self._matrix = matrix
+        self._movie_ids = movie_ids
+        self._config = config
+        self._beside = beside
+        self._people: Future[tuple[People, Plane | None]]
+        self._chosen: Future[pd.DataFrame] | None = None
+        self._shown: Future[Content]
+        self._drawn: Future[Drawn]
+        self._drawn_members: Future[Charts]
+
+    def choose_people(self, projection: Projection, n_users: int) -> None:
+        """Sample the users and embed them, beside what comes next."""
+
+        def embedded() -> tuple[People, Plane | None]:
+            people = sample.choose_people(self._matrix, projection, n_users, self._config.run.seed)
+            return people, embedding.neighbours(people.scores, self._config.run.seed)
+
+        self._people = self._beside.submit(embedded)
+
+    def choose_members(self) -> None:
+        """Choose members of each cluster from the table `assignments`, beside what comes next."""
+        if self._config.privacy.min_cell_users == 1:  # else no single people are to be shown
+            self._chosen = self._beside.submit(lambda: sample.choose_members(self._run.read("assignments")))
+
+    def draw(
+        self,
+        clusters: Clusters,
+        tables: Mapping[str, pd.DataFrame],
+        active: pd.DataFrame,
+        evaluation: pd.DataFrame | None,
+        manifest: Mapping[str, Any],
+    ) -> int:
+        """Draw all figures, beside what comes next, when it is known what the members rated: one pass.
+
+        Parameters
+        ----------
+        clusters : Clusters
+        tables : mapping
+            The tables `profiles`, `cluster_movies`, `cluster_genres`, `cluster_years` and `components`.
+        active : DataFrame
+            Of `activity.listed`.
+        evaluation : DataFrame, optional
+            The table of that name.
+        manifest : mapping
+            What is known of the run so far.
+
+        Returns
+        -------
+        int
+            Members that are shown.
+        """
+        told = self._told(manifest)
+        rejects = _rejects(self._run, told["counts"]["rejects"])
+        bars = activity.bars(active, self._config.privacy.min_cell_users)
+
+        def shown() -> Content:
+            people, neighbours = self._people.result()
+            return Content(
+                manifest=told,
+                rejects=rejects,
+                profiles=tables["profiles"],
+                movies=tables["cluster_movies"],
+                genres=tables["cluster_genres"],
+                years=tables["cluster_years"],
+                components=tables["components"],
+                sample=Sample(sample.assigned(people, clusters), (), bars),
+                neighbours=neighbours,
+                evaluation=evaluation,
+                user_ids=self._config.report.report_user_ids,
+            )
+
+        without_members = self._beside.submit(shown)
+        self._drawn = self._beside.submit(_draw, without_members)
+        members = self._members(tables["cluster_movies"], clusters.n_clusters)
+        self._shown = self._beside.submit(_with_members, without_members, members)
+        self._drawn_members = self._beside.submit(_draw_members, self._shown)
+        return sum(len(each.active) + len(each.typical) for each in members)
+
+    def write(self, manifest: Mapping[str, Any]) -> int:
+        """Write the page with the whole manifest, and pictures where they are asked for.
+
+        Returns
+        -------
+        int
+            The page's size in bytes.
+        """
+        # Only here, for Bokeh may be missing.
+        from tastemap.report import page
+
+        drawn = self._drawn.result().with_charts(self._drawn_members.result())
+        text = page.render(replace(self._shown.result(), manifest=self._told(manifest)), drawn)
+        self._run.write_text(PAGE, text)
+        if self._config.report.figures == "png":
+            for name, picture in images.pictures(drawn.figures):
+                self._run.write_bytes(f"figures/{name}.png", picture)
+        return len(text.encode())
+
+    def _members(self, cluster_movies: pd.DataFrame, n_clusters: int) -> tuple[Members, ...]:
+        if self._chosen is None:
+            return ()
+        return sample.members(
+            self._matrix, self._chosen.result(), cluster_movies, self._movie_ids, n_clusters
+        )
+
+    def _told(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        return {"started": self._run.started.isoformat(timespec="seconds"), **manifest}
+
+
+def _rejects(run: Run, n_rejects: int) -> pd.DataFrame:
+    """Records by the reason for which they were rejected: columns reason, n."""
+    if n_rejects == 0:
+        return pd.DataFrame(columns=["reason", "n"])
+    reasons = run.read("rejects").groupBy("reason").count().toPandas()  # a row a reason
+    return reasons.rename(columns={"count": "n"}).sort_values("n", ascending=False, ignore_index=True)
+
+
+def _with_members(shown: Future[Content], members: tuple[Members, ...]) -> Content:
+    content = shown.result()
+    return replace(content, sample=replace(content.sample, members=members))
+
+
+def _draw(shown: Future[Content]) -> Drawn:
+    # Only here, for Bokeh may be missing.
+    from tastemap.report import page
+
+    return page.draw(shown.result())
+
+
+def _draw_members(shown: Future[Content]) -> Charts:
+    # Only here, for Bokeh may be missing.
+    from tastemap.report import page
+
+    return page.draw_members(shown.result())

@@ -1,0 +1,143 @@
+"""What a report takes of a run, and when; Spark is stood in for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import contents
+from tastemap import activity
+from tastemap.config import Config, from_options
+from tastemap.report import page, reporter
+from tastemap.report.content import Content, People
+from tastemap.report.reporter import Reporter
+
+WAIT = 20.0
+"""Seconds; nothing here takes one."""
+SHOWN = contents.content()
+TOLD = {key: told for key, told in SHOWN.manifest.items() if key != "started"}
+ACTIVE = SHOWN.sample.people.table.groupby(["cluster", "n_ratings"]).size().rename("n_users").reset_index()
+
+
+class Run:
+    """Remembers what is written."""
+
+    started = datetime(2026, 1, 2, tzinfo=UTC)
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def read(self, name: str) -> pd.DataFrame:
+        assert name == "assignments"
+        return pd.DataFrame()
+
+    def write_text(self, name: str, text: str) -> None:
+        self.texts[name] = text
+
+
+@pytest.fixture
+def report(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Reporter, Run]]:
+    """Makes a report as far as it is drawn, where `content` is what there is to show."""
+    people = SHOWN.sample.people
+    alone = People(people.table.drop(columns=["cluster", "membership"]), people.scores)
+    monkeypatch.setattr(reporter.sample, "choose_people", lambda *_: alone)
+    monkeypatch.setattr(reporter.sample, "choose_members", lambda assignments: assignments)
+    monkeypatch.setattr(reporter.sample, "members", lambda *_: SHOWN.sample.members)
+    monkeypatch.setattr(reporter, "_rejects", lambda *_: SHOWN.rejects)
+
+    def make(beside: ThreadPoolExecutor, config: Config | None = None) -> tuple[Reporter, Run]:
+        run = Run()
+        made = Reporter(run, None, contents.MOVIE_IDS, config or Config(), beside)  # type: ignore[arg-type]
+        made.choose_people(None, len(people.table))  # type: ignore[arg-type]
+        made.choose_members()
+        tables = {
+            "profiles": SHOWN.profiles,
+            "cluster_movies": SHOWN.movies,
+            "cluster_genres": SHOWN.genres,
+            "cluster_years": SHOWN.years,
+            "components": SHOWN.components,
+        }
+        made.draw(CLUSTERS, tables, ACTIVE, None, TOLD)
+        return made, run
+
+    return make
+
+
+class Clusters:
+    """Assigns everybody as they are."""
+
+    n_clusters = contents.K
+
+    def assign(self, scores: np.ndarray) -> pd.DataFrame:
+        table = SHOWN.sample.people.table
+        return table.rename(columns={"cluster": "clusters", "membership": "memberships"})
+
+
+CLUSTERS = Clusters()
+
+
+def test_the_page_is_of_the_run(report: Callable[..., tuple[Reporter, Run]]) -> None:
+    with ThreadPoolExecutor() as beside:
+        made, run = report(beside)
+        size = made.write(TOLD)
+    shown, table = made._shown.result(), SHOWN.sample.people.table
+    pd.testing.assert_frame_equal(shown.sample.people.table[table.columns], table)
+    np.testing.assert_array_equal(shown.neighbours, SHOWN.neighbours)
+    assert shown.sample.members is SHOWN.sample.members
+    assert shown.manifest["started"] == "2026-01-02T00:00:00+00:00"
+    drawn = made._drawn.result().with_charts(made._drawn_members.result())
+    assert {name for name in drawn.charts if name.startswith("heat-")}
+    assert page.render(shown, drawn) == run.texts[reporter.PAGE]
+    assert size == len(run.texts[reporter.PAGE].encode())
+
+
+def test_figures_are_drawn_while_the_run_goes_on(
+    report: Callable[..., tuple[Reporter, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    as_ever = page.draw
+
+    def draw(shown: Content) -> page.Drawn:
+        begun.set()
+        assert go_on.wait(WAIT)
+        return as_ever(shown)
+
+    monkeypatch.setattr(page, "draw", draw)
+    with ThreadPoolExecutor() as beside:
+        made, run = report(beside)  # would wait for ever if it drew
+        assert begun.wait(WAIT)
+        go_on.set()
+        stage = {"name": "write all results", "rows": 6, "unit": "tables", "seconds": 1.0}
+        made.write(TOLD | {"stages": [stage]})
+    assert "write all results" in run.texts[reporter.PAGE]
+
+
+def test_what_goes_wrong_in_drawing_is_not_lost(
+    report: Callable[..., tuple[Reporter, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(shown: Content) -> page.Drawn:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(page, "draw", draw)
+    with ThreadPoolExecutor() as beside:
+        made, run = report(beside)
+        with pytest.raises(RuntimeError, match="no ink"):
+            made.write(TOLD)
+    assert not run.texts
+
+
+def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(
+    report: Callable[..., tuple[Reporter, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "draw", lambda shown: None)
+    with ThreadPoolExecutor() as beside:
+        made, _ = report(beside, from_options(min_cell_users=8))
+        found = made._shown.result().sample
+    assert found.members == ()
+    pd.testing.assert_frame_equal(found.activity, activity.bars(ACTIVE, 8))
