@@ -229,6 +229,20 @@ def test_importing_and_help_start_no_spark() -> None:
     assert "--n-clusters" in done.stdout and done.stdout.endswith("loaded: []\n")
 
 
+def test_a_process_does_not_look_for_garbage_at_its_end() -> None:
+    program = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
+        "from tastemap import cli\n"
+        "cli.run(lambda: None)\n"
+        "assert gc.get_freeze_count() == 0\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": str(LIBRARY)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_a_job_that_goes_well(capsys: pytest.CaptureFixture[str]) -> None:
     def job() -> None:
         logging.getLogger("tastemap.anything").info("a line for the person")
