@@ -19,8 +19,7 @@ from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
 from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table
-from tastemap.report import reporter as reporting
-from tastemap.report.reporter import Reporter
+from tastemap.report import reporter
 from tastemap.runs import Run
 from tastemap.segmentation import Segmentation
 from tastemap.sources import open_log
@@ -78,15 +77,15 @@ def cluster_users(
         )
     key_file = config.privacy.pseudonymise_key_file
     pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
-    report = reporting.wanted(config.report)
+    wanted = reporter.wanted(config.report)
     stages = Stages(spark)
     with (
         Run(spark, output, overwrite=overwrite) as run,
         # For what takes little of Spark, while it is busy with all ratings.
         ThreadPoolExecutor() as beside,
     ):
-        if report:
-            beside.submit(reporting.load)
+        if wanted:
+            beside.submit(reporter.load)
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
@@ -100,11 +99,11 @@ def cluster_users(
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
             choice = fitting.choose_clusters(kept, titles, run, config, stages)
             reduction = fitting.reduce(kept, titles, run, config, stages)
-            reporter = None
-            if report:
+            report = None
+            if wanted:
                 under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
-                reporter = Reporter(run, under_names, titles.movie_ids, config, beside)
-                reporter.choose_people(reduction.projection, n_users)
+                report = reporter.Reporter(run, under_names, titles.movie_ids, config, beside)
+                report.choose_people(reduction.projection, n_users)
             fitted = fitting.cluster(kept, reduction, choice, earlier, config, stages)
             segments = fitted.segmentation
             model = segmentation.pipeline_model(reduction.features, reduction.decomposition, segments.model)
@@ -112,8 +111,8 @@ def cluster_users(
             with stages("assign", "users") as stage:
                 assign(matrix, segments, pseudonyms, n_users, run, memberships=config.clustering.memberships)
                 stage.rows = n_users
-            if reporter:
-                reporter.choose_members()
+            if report:
+                report.choose_members()
             with stages("profile", "cells") as stage:
                 told = tables.describe(kept, fitted, titles, rating_log.scale, config)
                 stage.rows = len(told.of["cluster_movies"])
@@ -124,18 +123,18 @@ def cluster_users(
                 "config": config.as_dict(),
                 "metrics": fitted.metrics(),
             }
-            if reporter:
+            if report:
                 with stages("look up members", "users") as stage:
                     figures = choice.figures
-                    stage.rows = reporter.draw(segments.model, told.of, told.active, figures, manifest)
+                    stage.rows = report.draw(segments.model, told.of, told.active, figures, manifest)
         with stages("write results", "tables") as stage:
             for name, schema in tables.SCHEMAS.items():
                 run.write_small(name, told.of[name], schema)
             stage.rows = len(tables.SCHEMAS)
         saved.result()
-        if reporter:
+        if report:
             with stages("report", "bytes") as stage:
-                stage.rows = reporter.write(manifest | {"stages": stages.record()})
+                stage.rows = report.write(manifest | {"stages": stages.record()})
         manifest["stages"] = stages.record()
         run.finish(manifest)
     return Result(run.output, manifest, told.of["profiles"], told.of["cluster_movies"], choice)

@@ -302,7 +302,7 @@ def test_jobs_start_where_nothing_is_installed_that_draws() -> None:
         from tastemap import comparison, pipeline, summary
         from tastemap.config import ReportConfig
         from tastemap.evaluation import pipeline as of_evaluation
-        assert not pipeline.reporting.wanted(ReportConfig())
+        assert not pipeline.reporter.wanted(ReportConfig())
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(tastemap.__file__).parents[1])}
     command = [sys.executable, "-c", program]
