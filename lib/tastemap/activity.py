@@ -12,10 +12,10 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the users, where the quantiles of `schemas.ACTIVITY` are."""
 
 
-def listed(active_users: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """Of `Aggregates.active_users` what is not 0: columns cluster, n_ratings, n_users, ascending."""
-    cluster, n_ratings = np.nonzero(active_users)
-    n_users = active_users[cluster, n_ratings].astype(np.int64)
+def counts(users_by_n_ratings: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """Of `Aggregates.users_by_n_ratings` what is not 0: columns cluster, n_ratings, n_users, ascending."""
+    cluster, n_ratings = np.nonzero(users_by_n_ratings)
+    n_users = users_by_n_ratings[cluster, n_ratings].astype(np.int64)
     return pd.DataFrame({"cluster": cluster.astype(np.int32), "n_ratings": n_ratings, "n_users": n_users})
 
 

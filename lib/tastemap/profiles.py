@@ -52,7 +52,7 @@ class Aggregates:
     """Ratings given in each year, of shape (k, y)."""
     year_users: Array
     """Users who gave a rating in each year, of shape (k, y)."""
-    active_users: Array
+    users_by_n_ratings: Array
     """Users by their number of ratings, from 0 to d, of shape (k, d + 1)."""
 
 

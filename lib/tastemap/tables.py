@@ -32,7 +32,7 @@ class Tables:
     of: dict[str, pd.DataFrame]
     suppressed: dict[str, int]
     active: pd.DataFrame
-    """Users by number of ratings, of `activity.listed`; nothing is left out."""
+    """Users by number of ratings, of `activity.counts`; nothing is left out."""
 
 
 def describe(
@@ -46,7 +46,7 @@ def describe(
     axes = profiles.Axes(profiles.rating_bars(scale), titles.labels().of_movies, kept.years)
     reduction = fitted.reduction
     found = profiles.aggregate(kept.matrix, fitted.segmentation, axes)
-    active = activity.listed(found.active_users)
+    active = activity.counts(found.users_by_n_ratings)
     shown = Suppression.of(found, titles, config.privacy.min_cell_users)
     of_clusters = profiles.profiles(found, axes).merge(activity.quantiles(active), on="cluster")
     of_movies = profiles.cluster_movies(found, titles, config.profiles.effect_shrinkage)

@@ -16,7 +16,7 @@ USERS = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def active() -> pd.DataFrame:
-    return activity.listed(
+    return activity.counts(
         pd.crosstab(USERS["cluster"], USERS["n_ratings"])
         .reindex(columns=range(USERS["n_ratings"].max() + 1), fill_value=0)
         .to_numpy(float)

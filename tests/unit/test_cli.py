@@ -210,6 +210,11 @@ def test_own_arguments_beside_sections() -> None:
     assert (found.model, found.ratings, found.config.run.seed) == ("m", ("a",), 3)
 
 
+def in_own_process(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env={"PYTHONPATH": str(LIBRARY)}, capture_output=True, text=True)
+
+
 def test_importing_and_help_start_no_spark() -> None:
     program = (
         "import sys\n"
@@ -222,9 +227,7 @@ def test_importing_and_help_start_no_spark() -> None:
         "heavy = {'pyspark', 'py4j', 'pandas', 'pyarrow', 'numpy', 'scipy'}\n"
         "print('loaded:', sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={"PYTHONPATH": str(LIBRARY)}, capture_output=True, text=True
-    )
+    done = in_own_process(program)
     assert done.returncode == 0, done.stderr
     assert "--n-clusters" in done.stdout and done.stdout.endswith("loaded: []\n")
 
@@ -237,9 +240,7 @@ def test_a_process_does_not_look_for_garbage_at_its_end() -> None:
         "cli.run(lambda: None)\n"
         "assert gc.get_freeze_count() == 0\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={"PYTHONPATH": str(LIBRARY)}, capture_output=True, text=True
-    )
+    done = in_own_process(program)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 

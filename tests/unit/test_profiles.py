@@ -96,7 +96,7 @@ def test_aggregates(aggregates: Aggregates) -> None:
     np.testing.assert_array_equal(aggregates.square_sums, squares)
     active = RATED.groupby(["cluster", "user_id"]).size().groupby("cluster").value_counts()
     active = active.unstack(fill_value=0).reindex(index=range(K), columns=range(D + 1), fill_value=0)
-    np.testing.assert_array_equal(aggregates.active_users, active)
+    np.testing.assert_array_equal(aggregates.users_by_n_ratings, active)
 
 
 def test_years_of_rating(aggregates: Aggregates) -> None:

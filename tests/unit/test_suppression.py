@@ -78,7 +78,7 @@ def aggregates() -> Aggregates:
         label_users=np.hstack([table(genres, "genre"), table(years, "year")]),
         year_ratings=table(dated, "rated_in"),
         year_users=table(dated.drop_duplicates(["user_id", "rated_in"]), "rated_in"),
-        active_users=np.zeros((K, D + 1)),
+        users_by_n_ratings=np.zeros((K, D + 1)),
     )
 
 

@@ -115,7 +115,7 @@ class Reporter:
         tables : mapping
             The tables `profiles`, `cluster_movies`, `cluster_genres`, `cluster_years` and `components`.
         active : DataFrame
-            Of `activity.listed`.
+            Of `activity.counts`.
         evaluation : DataFrame, optional
             The table of that name.
         manifest : mapping
@@ -146,11 +146,14 @@ class Reporter:
                 user_ids=self._config.report.report_user_ids,
             )
 
+        # Only here, for Bokeh may be missing.
+        from tastemap.report import page
+
         without_members = self._beside.submit(shown)
-        self._drawn = self._beside.submit(_draw, without_members)
+        self._drawn = self._beside.submit(lambda: page.draw(without_members.result()))
         members = self._members(tables["cluster_movies"], clusters.n_clusters)
         self._shown = self._beside.submit(_with_members, without_members, members)
-        self._drawn_members = self._beside.submit(_draw_members, self._shown)
+        self._drawn_members = self._beside.submit(lambda: page.draw_members(self._shown.result()))
         return sum(len(each.active) + len(each.typical) for each in members)
 
     def write(self, manifest: Mapping[str, Any]) -> int:
@@ -194,17 +197,3 @@ def _rejects(run: Run, n_rejects: int) -> pd.DataFrame:
 def _with_members(shown: Future[Content], members: tuple[Members, ...]) -> Content:
     content = shown.result()
     return replace(content, sample=replace(content.sample, members=members))
-
-
-def _draw(shown: Future[Content]) -> Drawn:
-    # Only here, for Bokeh may be missing.
-    from tastemap.report import page
-
-    return page.draw(shown.result())
-
-
-def _draw_members(shown: Future[Content]) -> Charts:
-    # Only here, for Bokeh may be missing.
-    from tastemap.report import page
-
-    return page.draw_members(shown.result())
