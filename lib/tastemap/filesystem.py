@@ -53,6 +53,17 @@ class FileSystem:
         with _plain_errors(path, "reached"):
             configuration = spark._jsc.hadoopConfiguration()
             self._hadoop: Any = self._path(path).getFileSystem(configuration)
+            self._in_one_process = bool(spark._jsc.isLocal())
+
+    def seen_by_workers(self, path: str) -> str | None:
+        """The path as Python's workers open it, where they and the file system are of this machine alone.
+
+        None on any other file system, and on a cluster, whose machines may have different files at one path.
+        """
+        with _plain_errors(path, "reached"):
+            if not self._in_one_process or self._hadoop.getUri().getScheme() != "file":
+                return None
+            return str(self._path(path).toUri().getPath())
 
     def qualified(self, path: str) -> str:
         """Return the path as Spark writes it: absolute, with its scheme, without a trailing slash."""

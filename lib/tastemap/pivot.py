@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from tastemap import compact, schemas, vectors
+from tastemap.block_tables import BlockTable
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.cleaning import keep
 from tastemap.compact import Compact
@@ -92,7 +93,7 @@ def index_columns(
     return BlockMatrix(frame, gathered.n_partitions, partial(decode, n_columns=n_columns), n_columns)
 
 
-def user_vectors(matrix: BlockMatrix) -> DataFrame:
+def user_vectors(matrix: BlockMatrix) -> BlockTable:
     """The `user_vectors` table of ratings in blocks."""
 
     def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
@@ -101,7 +102,7 @@ def user_vectors(matrix: BlockMatrix) -> DataFrame:
                 [pa.array(block.ids), vectors.from_csr(block.matrix)], names=schemas.USER_VECTORS.names
             )
 
-    return matrix.map_blocks(convert, schemas.USER_VECTORS)
+    return BlockTable(matrix, convert, schemas.USER_VECTORS)
 
 
 def size(matrix: BlockMatrix) -> tuple[int, int]:

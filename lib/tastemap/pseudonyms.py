@@ -19,6 +19,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix, Load
 from tastemap.errors import UserError
 
@@ -94,8 +95,8 @@ class Pseudonyms:
 
 
 def user_table(
-    make: Callable[[BlockMatrix], DataFrame], matrix: BlockMatrix, pseudonyms: Pseudonyms | None
-) -> DataFrame:
+    make: Callable[[BlockMatrix], BlockTable], matrix: BlockMatrix, pseudonyms: Pseudonyms | None
+) -> DataFrame | BlockTable:
     """A table with a row a user, `user_id`, as `make` makes it of blocks; under pseudonyms if there are any.
 
     Blocks hold users by id, so that where a row stands would tell which id it is of: one shuffle puts
@@ -103,7 +104,8 @@ def user_table(
     """
     if pseudonyms is None:
         return make(matrix)
-    return make(pseudonyms.applied(matrix)).repartition("user_id").sortWithinPartitions("user_id")
+    table = make(pseudonyms.applied(matrix)).frame()
+    return table.repartition("user_id").sortWithinPartitions("user_id")
 
 
 def withheld(rejects: DataFrame) -> DataFrame:

@@ -21,6 +21,7 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
 from tastemap import __version__
+from tastemap.block_tables import BlockTable
 from tastemap.errors import UserError
 from tastemap.filesystem import FileSystem, escaped
 
@@ -107,9 +108,16 @@ class Run:
         """Where a table is while the run is unfinished."""
         return f"{self._staging}/{name}"
 
-    def write(self, name: str, table: DataFrame) -> None:
+    def write(self, name: str, table: DataFrame | BlockTable) -> None:
         """Write a table of any size as Parquet."""
-        table.write.parquet(self.path(name))
+        path = self.path(name)
+        if isinstance(table, DataFrame):
+            table.write.parquet(path)
+        elif (local := self._files.seen_by_workers(path)) is None:
+            table.frame().write.parquet(path)
+        else:
+            self._files.make_directory(path)
+            table.write_files(local)
 
     def write_small(self, name: str, table: pd.DataFrame, schema: StructType) -> None:
         """Write a table that is at hand as one Parquet file."""

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.ml import PipelineModel
-from pyspark.sql import DataFrame
 from scipy import sparse
 
 from tastemap import schemas
+from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
@@ -70,7 +70,7 @@ def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMat
     return ScoreMatrix(frame, matrix.n_partitions, decode, n_rows)
 
 
-def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
+def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> BlockTable:
     """The `assignments` table."""
 
     def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
@@ -80,10 +80,10 @@ def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
             columns = (block.ids, found.clusters, found.distances, found.memberships, n_ratings)
             yield pa.record_batch([pa.array(column) for column in columns], names=schemas.ASSIGNMENTS.names)
 
-    return matrix.map_blocks(assign, schemas.ASSIGNMENTS)
+    return BlockTable(matrix, assign, schemas.ASSIGNMENTS)
 
 
-def memberships(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
+def memberships(matrix: BlockMatrix, segmentation: Segmentation) -> BlockTable:
     """The `memberships` table: of each user the cluster and all others of at least `FLOOR`."""
 
     def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
@@ -94,7 +94,7 @@ def memberships(matrix: BlockMatrix, segmentation: Segmentation) -> DataFrame:
             columns = (block.ids[users], clusters.astype(np.int32), probabilities)
             yield pa.record_batch([pa.array(column) for column in columns], names=schemas.MEMBERSHIPS.names)
 
-    return matrix.map_blocks(assign, schemas.MEMBERSHIPS)
+    return BlockTable(matrix, assign, schemas.MEMBERSHIPS)
 
 
 def pipeline_model(features: Features, decomposition: Decomposition, clusters: Clusters) -> PipelineModel:

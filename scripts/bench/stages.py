@@ -29,6 +29,7 @@ from tastemap.decomposition import sampling
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.principal import decompose
 from tastemap.features import loading
+from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.session import session
 from tastemap.sources import open_log
@@ -62,7 +63,11 @@ def main() -> int:
         return found
 
     config = Config()
-    with session("benchmark: stages") as spark, tempfile.TemporaryDirectory() as folder:
+    with (
+        session("benchmark: stages") as spark,
+        tempfile.TemporaryDirectory() as folder,
+        Run(spark, f"{folder}/run", overwrite=False) as run,
+    ):
         log = stage("open", lambda: open_log(spark, [args.ratings], config.source, None))
         with log.in_batches():
             stage("parse", lambda: log.map_in_arrow(count, "n long").agg({"n": "sum"}).head())
@@ -75,7 +80,7 @@ def main() -> int:
         users, ratings = stage("index columns", lambda: pivot.size(matrix))
         gathered.frame.unpersist()
         vectors = pivot.user_vectors(matrix)
-        stage("write user vectors", lambda: vectors.write.parquet(f"{folder}/user_vectors"))
+        stage("write user vectors", lambda: run.write("user_vectors", vectors))
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         weighted = loading(features, matrix)
         passes: list[Progress] = []
@@ -90,7 +95,7 @@ def main() -> int:
         clusters = stage("project and KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
         segments = Segmentation(projection, clusters.model)
         table = segmentation.assignments(matrix, segments)
-        stage("write assignments", lambda: table.write.parquet(f"{folder}/assignments"))
+        stage("write assignments", lambda: run.write("assignments", table))
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
         axes = profiles.Axes(profiles.rating_bars(log.scale), labels, counts.years)
         stage("profiles", lambda: profiles.aggregate(matrix, segments, axes))

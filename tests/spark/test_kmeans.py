@@ -192,12 +192,12 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
         scores = segmentation.scores(matrix, projection, pivot.size(matrix)[0])
         clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
         segments = Segmentation(projection, clustering.model)
-        assignments = segmentation.assignments(matrix, segments)
+        assignments = segmentation.assignments(matrix, segments).frame()
         assert assignments.schema == schemas.ASSIGNMENTS
         table = assignments.toPandas().set_index("user_id").sort_index()
         model = segmentation.pipeline_model(features, found, clustering.model)
         model.write().save(str(folder / "model"))
-        again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix))
+        again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix).frame())
         scored = again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")
     finally:
         matrix.frame.unpersist()

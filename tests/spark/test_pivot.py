@@ -37,7 +37,7 @@ def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> 
     movie_ids = np.unique(remains["movie_id"]).astype(np.int32)
     gathered = pivot.gather(rating_log(spark, LOG, n_partitions))
     matrix = pivot.index_columns(gathered, movie_ids, 5)
-    rows = pivot.user_vectors(matrix).collect()
+    rows = pivot.user_vectors(matrix).frame().collect()
     number = {movie_id: column for column, movie_id in enumerate(movie_ids.tolist())}
     expected = {
         user: SparseVector(len(movie_ids), {number[m]: r for _, m, r in triples(rated)})
@@ -58,7 +58,7 @@ def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> 
 
 def test_table_of_user_vectors_has_its_schema(spark: SparkSession) -> None:
     matrix = pivot.index_columns(pivot.gather(rating_log(spark, LOG)), np.array([1, 4], dtype=np.int32), 1)
-    table = pivot.user_vectors(matrix)
+    table = pivot.user_vectors(matrix).frame()
     assert table.schema == schemas.USER_VECTORS and table.schema["features"].dataType == VectorUDT()
 
 
@@ -89,7 +89,7 @@ def test_ids_from_one_end_to_the_other(spark: SparkSession) -> None:
     gathered = pivot.gather(rating_log(spark, log, 2))
     assert sorted(t for block in blocks_of(gathered) for t in block_triples(block)) == triples(log)
     movies = np.array(sorted(MOVIE_IDS), dtype=np.int32)
-    vectors = pivot.user_vectors(pivot.index_columns(gathered, movies, 1)).collect()
+    vectors = pivot.user_vectors(pivot.index_columns(gathered, movies, 1)).frame().collect()
     assert sorted(row["user_id"] for row in vectors) == sorted(USER_IDS)
     assert all(row["features"].numNonzeros() == len(MOVIE_IDS) for row in vectors)
 
@@ -111,7 +111,7 @@ def test_an_empty_log(spark: SparkSession) -> None:
     assert blocks_of(gathered) == []
     assert cleaning.count(gathered.frame) == Counts(0, 0, 0, 0, 0)
     matrix = pivot.index_columns(gathered, np.array([1], dtype=np.int32), 1)
-    assert pivot.size(matrix) == (0, 0) and pivot.user_vectors(matrix).count() == 0
+    assert pivot.size(matrix) == (0, 0) and pivot.user_vectors(matrix).frame().count() == 0
 
 
 def test_a_log_of_nothing_but_rejects(spark: SparkSession) -> None:

@@ -69,7 +69,7 @@ def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_pa
 
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
     found = profiles.aggregate(matrix(spark, LOG, 3), SEGMENTS, AXES)
-    users = assignments(matrix(spark, LOG, 2), SEGMENTS).toPandas()
+    users = assignments(matrix(spark, LOG, 2), SEGMENTS).frame().toPandas()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["cluster"].sort_index(),
         expected_clusters(),

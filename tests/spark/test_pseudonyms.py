@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from logs import random_log, rating_log
 from tastemap import pivot
+from tastemap.block_tables import BlockTable
 from tastemap.errors import UserError
 from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table
 
@@ -20,6 +21,7 @@ def vectors(spark: SparkSession, secret: Pseudonyms | None) -> pd.DataFrame:
     gathered = pivot.gather(rating_log(spark, LOG))
     matrix = pivot.index_columns(gathered, np.unique(LOG["movie_id"]).astype(np.int32), 1)
     table = user_table(pivot.user_vectors, matrix, secret)
+    table = table.frame() if isinstance(table, BlockTable) else table
     plan = table._jdf.queryExecution().toString()
     assert "s3cret" not in plan
     return table.toPandas()

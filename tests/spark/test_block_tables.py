@@ -1,0 +1,91 @@
+"""Tables of blocks on Spark: what Arrow writes is what Spark would have written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.errors import PythonException
+from pyspark.sql import SparkSession
+
+from logs import random_log, rating_log
+from tastemap import pivot, schemas
+from tastemap.block_tables import BlockTable
+from tastemap.blocks import Block, BlockMatrix
+from tastemap.filesystem import FileSystem
+from tastemap.runs import Run
+
+LOG = random_log(80, 60, 1500, seed=1)
+
+
+def matrix_of(spark: SparkSession, n_partitions: int) -> BlockMatrix:
+    movie_ids = np.unique(LOG["movie_id"]).astype(np.int32)
+    return pivot.index_columns(pivot.gather(rating_log(spark, LOG, n_partitions)), movie_ids, 1)
+
+
+def table_of(spark: SparkSession, folder: Path) -> pd.DataFrame:
+    read = spark.read.parquet(str(folder))
+    assert [(f.name, f.dataType) for f in read.schema] == [(f.name, f.dataType) for f in schemas.USER_VECTORS]
+    return read.toPandas().sort_values("user_id", ignore_index=True)
+
+
+@pytest.mark.parametrize("n_partitions", [1, pytest.param(3, marks=pytest.mark.smoke), 7])
+def test_files_hold_what_spark_writes(spark: SparkSession, tmp_path: Path, n_partitions: int) -> None:
+    table = pivot.user_vectors(matrix_of(spark, n_partitions))
+    (tmp_path / "by arrow").mkdir()
+    table.write_files(str(tmp_path / "by arrow"))
+    table.frame().write.parquet(str(tmp_path / "by spark"))
+    found = table_of(spark, tmp_path / "by arrow")
+    assert len(found) == LOG["user_id"].nunique()
+    pd.testing.assert_frame_equal(found, table_of(spark, tmp_path / "by spark"))
+    names = sorted(path.name for path in (tmp_path / "by arrow").iterdir())
+    assert names and all(name.startswith("part-") and name.endswith(".parquet") for name in names)
+
+
+def test_a_run_writes_by_arrow_where_workers_and_files_are_here(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pivot.user_vectors(matrix_of(spark, 3))
+    with Run(spark, str(tmp_path / "a run"), overwrite=False) as run:
+        run.write("here", table)
+        monkeypatch.setattr(FileSystem, "seen_by_workers", lambda *_: None)
+        run.write("elsewhere", table)
+        run.finish({})
+    here, elsewhere = tmp_path / "a run" / "here", tmp_path / "a run" / "elsewhere"
+    by_arrow, by_spark = (
+        pq.read_metadata(next(folder.glob("*.parquet"))).created_by for folder in (here, elsewhere)
+    )
+    assert "arrow" in by_arrow and "parquet-mr" in by_spark
+    pd.testing.assert_frame_equal(table_of(spark, here), table_of(spark, elsewhere))
+
+
+def test_only_local_files_are_seen_by_workers(spark: SparkSession, tmp_path: Path) -> None:
+    assert FileSystem(spark, str(tmp_path)).seen_by_workers(f"file:{tmp_path}/a b") == f"{tmp_path}/a b"
+    assert FileSystem(spark, "hdfs://127.0.0.1:1/").seen_by_workers("hdfs://127.0.0.1:1/a") is None
+
+
+def test_a_task_that_fails_leaves_no_file_to_read(spark: SparkSession, tmp_path: Path) -> None:
+    def rows(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch([pa.array(next(blocks).ids)], names=["user_id"])
+        raise RuntimeError("the second batch cannot be made")
+
+    matrix = matrix_of(spark, 1)
+    table = BlockTable(matrix, rows, schemas.USER_VECTORS)
+    with pytest.raises(PythonException, match="second batch"):
+        table.write_files(str(tmp_path))
+    assert list(tmp_path.glob("part-*")) == []
+
+
+def test_a_task_without_rows_writes_no_file(spark: SparkSession, tmp_path: Path) -> None:
+    def rows(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        for _ in blocks:
+            pass
+        yield from ()
+
+    BlockTable(matrix_of(spark, 1), rows, schemas.USER_VECTORS).write_files(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
