@@ -55,7 +55,7 @@ class FileSystem:
             self._hadoop: Any = self._path(path).getFileSystem(configuration)
             self._in_one_process = bool(spark._jsc.isLocal())
 
-    def seen_by_workers(self, path: str) -> str | None:
+    def local_path(self, path: str) -> str | None:
         """The path as Python's workers open it, where they and the file system are of this machine alone.
 
         None on any other file system, and on a cluster, whose machines may have different files at one path.

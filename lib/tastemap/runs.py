@@ -113,7 +113,7 @@ class Run:
         path = self.path(name)
         if isinstance(table, DataFrame):
             table.write.parquet(path)
-        elif (local := self._files.seen_by_workers(path)) is None:
+        elif (local := self._files.local_path(path)) is None:
             table.frame().write.parquet(path)
         else:
             self._files.make_directory(path)

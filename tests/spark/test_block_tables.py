@@ -53,7 +53,7 @@ def test_a_run_writes_by_arrow_where_workers_and_files_are_here(
     table = pivot.user_vectors(matrix_of(spark, 3))
     with Run(spark, str(tmp_path / "a run"), overwrite=False) as run:
         run.write("here", table)
-        monkeypatch.setattr(FileSystem, "seen_by_workers", lambda *_: None)
+        monkeypatch.setattr(FileSystem, "local_path", lambda *_: None)
         run.write("elsewhere", table)
         run.finish({})
     here, elsewhere = tmp_path / "a run" / "here", tmp_path / "a run" / "elsewhere"
@@ -64,9 +64,9 @@ def test_a_run_writes_by_arrow_where_workers_and_files_are_here(
     pd.testing.assert_frame_equal(table_of(spark, here), table_of(spark, elsewhere))
 
 
-def test_only_local_files_are_seen_by_workers(spark: SparkSession, tmp_path: Path) -> None:
-    assert FileSystem(spark, str(tmp_path)).seen_by_workers(f"file:{tmp_path}/a b") == f"{tmp_path}/a b"
-    assert FileSystem(spark, "hdfs://127.0.0.1:1/").seen_by_workers("hdfs://127.0.0.1:1/a") is None
+def test_only_local_files_have_a_local_path(spark: SparkSession, tmp_path: Path) -> None:
+    assert FileSystem(spark, str(tmp_path)).local_path(f"file:{tmp_path}/a b") == f"{tmp_path}/a b"
+    assert FileSystem(spark, "hdfs://127.0.0.1:1/").local_path("hdfs://127.0.0.1:1/a") is None
 
 
 def test_a_task_that_fails_leaves_no_file_to_read(spark: SparkSession, tmp_path: Path) -> None:
