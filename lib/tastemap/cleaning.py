@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from tastemap import vectors
+from tastemap import lookup, vectors
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.config import CleaningConfig
 from tastemap.errors import UserError
@@ -152,7 +150,7 @@ def _count_kept(gathered: BlockMatrix, ids: Ids, min_user_ratings: int) -> tuple
 
 def all_movie_counts(block: Block, min_user_ratings: int) -> pa.Table:
     """Movies of one block, numbers and sums of their ratings by users with enough."""
-    ids = pd.unique(block.matrix.indices)
+    ids = lookup.different(block.matrix.indices)
     n_ratings, sums = movie_counts(block, ids, min_user_ratings)
     return pa.table({"movie_id": ids, "n": n_ratings, "total": sums})
 
@@ -167,12 +165,11 @@ def movie_counts(block: Block, ids: Ids, min_user_ratings: int) -> tuple[Counted
 
 
 def keep(block: Block, movie_ids: npt.NDArray[np.int32], min_user_ratings: int) -> Block:
-    """A block's ratings of the given movies by users with enough of them, columns renumbered."""
+    """A block's ratings of the given movies, ascending, by users with enough of them, columns renumbered."""
     ratings = block.matrix
-    columns = pc.index_in(pa.array(ratings.indices), value_set=pa.array(movie_ids))
-    columns = np.asarray(columns.fill_null(-1))
+    columns = lookup.positions(ratings.indices, movie_ids)
     known = columns >= 0
-    counts = np.diff(np.concatenate([[0], np.cumsum(known)])[ratings.indptr])
+    counts = vectors.row_sums(known, ratings, np.int64)
     enough = counts >= min_user_ratings
     chosen = known & np.repeat(enough, np.diff(ratings.indptr))
     indptr = np.concatenate([[0], np.cumsum(counts[enough])])

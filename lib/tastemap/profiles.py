@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from scipy import sparse
 
+from tastemap import lookup, vectors
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.catalogue import Catalogue
 from tastemap.decomposition.principal import Decomposition
@@ -104,7 +103,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
     user = np.repeat(np.arange(n), np.diff(ratings.indptr))
     in_bars = _by_user(user, _nearest_bar(stars.data, axes.bars), n, axes.bars.size)
     in_years = _by_user(*_dated(user, block.years, axes.years), n, len(axes.years))
-    squares = np.bincount(user, weights=stars.data**2, minlength=n)
+    squares = vectors.row_sums(stars.data**2, ratings)
     active = np.bincount(found.clusters * places + np.diff(ratings.indptr), minlength=k * places)
     return [
         (members @ ones).toarray(),
@@ -122,7 +121,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
     ]
 
 
-def _by_user(user: npt.NDArray[np.int64], place: npt.NDArray[np.int64], n: int, n_places: int) -> Array:
+def _by_user(user: npt.NDArray[np.int64], place: npt.NDArray[Any], n: int, n_places: int) -> Array:
     """Ratings of each of n users in each place, of shape (n, n_places)."""
     counts = np.bincount(user * n_places + place, minlength=n * n_places)
     return counts.reshape(n, n_places).astype(np.float64)
@@ -137,25 +136,27 @@ def _having(
     """
     n_labels, first, number = labels.shape[1], labels.indptr[:-1], np.diff(labels.indptr)
     found = np.zeros(n * n_labels, dtype=bool)
+    of_user = user * n_labels
     for place in range(int(number.max(initial=0))):
-        more = number[movie] > place
-        if not more.all():
-            user, movie = user[more], movie[more]
-        found[user * n_labels + labels.indices[first[movie] + place]] = True
+        if number.min() <= place:
+            more = number[movie] > place
+            of_user, movie = of_user[more], movie[more]
+        label = labels.indices[np.minimum(first + place, labels.nnz - 1)]  # of each movie that has so many
+        found[of_user + label[movie]] = True
     return found.reshape(n, n_labels)
 
 
 def _dated(
     user: npt.NDArray[np.int64], years: npt.NDArray[np.int16] | None, known: tuple[int, ...]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.integer[Any]]]:
     """User and position of the year of each rating whose year is known."""
     if not known:
         return user[:0], user[:0]
     if years is None:
         raise ValueError("years are to be counted of blocks that have been loaded without them")
-    found = pc.index_in(pa.array(years), value_set=pa.array(known, pa.int16()))
-    place = np.asarray(found.fill_null(-1), dtype=np.int64)
-    return (user, place) if found.null_count == 0 else (user[place >= 0], place[place >= 0])
+    place = lookup.positions(years, np.array(known, np.int16))
+    there = place >= 0
+    return (user, place) if there.all() else (user[there], place[there])
 
 
 def _nearest_bar(ratings: Array, bars: Array) -> npt.NDArray[np.int64]:

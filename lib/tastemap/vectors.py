@@ -71,6 +71,16 @@ def select(matrix: sparse.csr_matrix, chosen: npt.NDArray[np.bool_]) -> sparse.c
     return csr(matrix.data[chosen], matrix.indices[chosen], indptr, matrix.shape[1])
 
 
+def row_sums(
+    values: npt.NDArray[Any], pattern: sparse.csr_matrix, dtype: npt.DTypeLike = np.float64
+) -> npt.NDArray[Any]:
+    """Sums over the rows of values stored in a matrix's pattern, of shape (n,); 0 for empty rows."""
+    filled = np.diff(pattern.indptr) > 0  # reduceat gives an empty range its first value
+    sums = np.zeros(pattern.shape[0], dtype)
+    sums[filled] = np.add.reduceat(values, pattern.indptr[:-1][filled], dtype=dtype)
+    return sums
+
+
 def ones_like(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """1 for every stored value."""
     return csr(np.ones(matrix.nnz), matrix.indices, matrix.indptr, matrix.shape[1])

@@ -59,7 +59,7 @@ class Weighting:
         """
         weights = self._weights(ratings)
         if self.normalize:
-            lengths = np.sqrt(_row_sums(weights * weights, ratings))
+            lengths = np.sqrt(vectors.row_sums(weights * weights, ratings))
             scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > ROUNDING)
             weights *= _spread(scale, ratings)
         return vectors.csr(weights, ratings.indices, ratings.indptr, ratings.shape[1])
@@ -105,16 +105,9 @@ def fit(n_ratings: npt.NDArray[np.int64], rating_sums: Array, config: WeightingC
 
 def _row_means(values: Array, pattern: sparse.csr_matrix, prior: float) -> Array:
     """Means over the rows, shrunk towards 0 by so many values of 0; 0 for empty rows."""
-    sums, counts = _row_sums(values, pattern), np.diff(pattern.indptr)
-    return np.divide(sums, counts + prior, out=np.zeros_like(sums), where=counts > 0)
-
-
-def _row_sums(values: Array, pattern: sparse.csr_matrix) -> Array:
-    """Sums over the rows of values stored in a matrix's pattern; 0 for empty rows."""
-    filled = np.diff(pattern.indptr) > 0  # reduceat gives an empty range its first value
-    sums = np.zeros(pattern.shape[0])
-    sums[filled] = np.add.reduceat(values, pattern.indptr[:-1][filled])
-    return sums
+    sums, counts = vectors.row_sums(values, pattern), np.diff(pattern.indptr)
+    means: Array = np.divide(sums, counts + prior, out=np.zeros_like(sums), where=counts > 0)
+    return means
 
 
 def _spread(row_values: npt.NDArray[Any], pattern: sparse.csr_matrix) -> npt.NDArray[Any]:

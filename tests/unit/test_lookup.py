@@ -1,0 +1,50 @@
+"""Tables of integers against pandas, close together and far apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemap.lookup import different, positions
+
+EDGES = {np.int16: (-(2**15), 2**15 - 1), np.int32: (-(2**31), 2**31 - 1)}
+
+
+def integers(dtype: type[np.integer]) -> st.SearchStrategy[npt.NDArray[np.integer]]:
+    """Few numbers close to zero, and sometimes the ends of the type: tables and hashes are both used."""
+    near = st.lists(st.integers(-3, 12), max_size=40)
+    ends = st.lists(st.sampled_from(EDGES[dtype]), max_size=2)
+    return st.builds(lambda a, b: np.array([*a, *b], dtype), near, ends)
+
+
+@pytest.mark.parametrize("dtype", EDGES)
+@given(data=st.data())
+def test_as_pandas(dtype: type[np.integer], data: st.DataObject) -> None:
+    values = data.draw(integers(dtype))
+    among = np.unique(data.draw(integers(dtype)))
+    found = different(values)
+    assert found.dtype == dtype and found.tolist() == sorted(set(values.tolist()))
+    placed = positions(values, among)
+    assert placed.dtype == np.int32
+    assert placed.tolist() == pd.Index(among).get_indexer(pd.Index(values)).tolist()
+
+
+def test_what_is_beyond_a_table_stands_nowhere() -> None:
+    values = np.array([-7, 0, 1, 2, 3, 4, 50] * 3, np.int32)
+    assert positions(values, np.array([0, 3], np.int32)).tolist() == [-1, 0, -1, -1, 1, -1, -1] * 3
+    assert positions(values, np.array([1, 3], np.int32)).tolist() == [-1, -1, 0, -1, 1, -1, -1] * 3
+    assert positions(values, np.array([], np.int32)).tolist() == [-1] * 21
+
+
+@pytest.mark.parametrize("shift", [0, 5, 10**6])
+def test_the_same_close_together_and_far_apart(shift: int) -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.integers(0, 2000, 10_000) + shift).astype(np.int32)
+    among = np.unique(rng.integers(1, 1900, 900)).astype(np.int32) + np.int32(shift)
+    np.testing.assert_array_equal(different(values), np.unique(values))
+    expected = pd.Index(among).get_indexer(pd.Index(values))
+    np.testing.assert_array_equal(positions(values, among), expected)
