@@ -30,11 +30,16 @@ from tastemap.segmentation import Projection, Segmentation
 Array = npt.NDArray[np.float64]
 
 
-@pytest.fixture(params=[1 << 15, 100], ids=["whole", "sampled"])
+@pytest.fixture(
+    params=[(1 << 15, 1 << 15), (1 << 15, 75), (100, 100)], ids=["whole", "begun on few", "sampled"]
+)
 def sample_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Whether all rows fit into the sample that starts are made on, or passes over the others follow."""
-    monkeypatch.setattr(estimation, "SAMPLE", request.param)
-    return int(request.param)
+    """Whether all rows fit into the sample and starts are made on all of it, or passes over others follow."""
+    size, starts = request.param
+    monkeypatch.setattr(estimation, "SAMPLE", size)
+    monkeypatch.setattr(estimation, "STARTS", starts)
+    monkeypatch.setattr(estimation, "ROWS_PER_CLUSTER", 8)
+    return int(size)
 
 
 def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> ScoreMatrix:

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from tastemap.clustering import kmeans
-from tastemap.clustering.estimation import TOLERANCE, converge
+from tastemap.clustering.estimation import TOLERANCE, Fitted, converge, promising
 from tastemap.clustering.lloyd import Means, plus_plus
 from tastemap.hashing import uniform
 
@@ -95,6 +95,32 @@ def test_seeds_after_given_centres_lie_far_from_them() -> None:
         np.testing.assert_array_equal(found[:2], given)
         assert found[2, 0] < -5
         np.testing.assert_array_equal(plus_plus(rows, 2, np.random.default_rng(seed), given=given), given)
+
+
+def standing(*centres: Array) -> list[Fitted[Means]]:
+    """Starts that have not moved; `promising` does not look at their sums."""
+    return [Fitted(Means(each), [], 0) for each in centres]
+
+
+def test_of_several_starts_those_clearly_behind_are_given_up() -> None:
+    rows = scores(2000)
+    good = converge(rows, Means(scores(8, seed=1)), 300).estimate.centres
+    # What some rows lose by a nudge others gain: which is better, nobody can tell.
+    starts = standing(good + 0.5, good, good + 1e-4, good[:7])
+    assert promising(starts, rows) == starts[1:3]
+    assert promising(starts[:1], rows) == starts[:1]
+
+
+def test_the_best_start_is_seldom_given_up_on_a_sample() -> None:
+    rng = np.random.default_rng(0)
+    rows = scores(20_000)
+    good = converge(rows, Means(scores(8, seed=1)), 10).estimate.centres
+    nudges = [width * rng.normal(size=good.shape) for width in (0.01, 0.03, 0.1, 0.1, 0.2)]
+    starts = standing(*(good + nudge for nudge in nudges))
+    best = min(starts, key=lambda start: cost(rows, start.estimate.centres))
+    kept = [promising(starts, rows[rng.choice(20_000, 500, replace=False)]) for _ in range(100)]
+    assert np.mean([any(one is best for one in each) for each in kept]) >= 0.98
+    assert 1.5 < np.mean([len(each) for each in kept]) < 4
 
 
 def test_chance_by_id_is_uniform_and_the_same_for_any_order() -> None:

@@ -1,9 +1,14 @@
-"""Clusters by repeated estimation: on a sample of the rows, then over all, many fits in common passes."""
+"""Clusters by repeated estimation: on ever more of the rows, in the end over all, fits in common passes.
+
+Starts are made where rows are few; only those that may still turn out the best go on where they are many.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -15,8 +20,16 @@ from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
 
 Array = npt.NDArray[np.float64]
 
+STARTS = 1 << 14
+"""Rows that the starts are made on: part of the sample."""
+ROWS_PER_CLUSTER = 64
+"""More rows than `STARTS` where there would be fewer than so many for each cluster."""
 SAMPLE = 1 << 16
-"""Rows that the starts are made on, on the driver: of so few all, at no pass over the data."""
+"""Rows that clusters are moved on on the driver: of so few all, at no pass over the data."""
+PARTS = 16
+"""Parts of the sample in which starts are compared, to know what of a difference is chance."""
+SURE = 3.0
+"""Standard errors that a start is behind when it is given up: one as good is lost once in 200 times."""
 TOLERANCE = 1e-4
 """Centres stand still when the sum of their squared moves is at most this share of the mean variance of a
 column within clusters. scikit-learn's `tol` is a share of the variance over all rows, which is more."""
@@ -98,27 +111,51 @@ def fit_many(
 ) -> list[Clustering]:
     """The best of several starts, for several shapes of `algorithms.fit_many`.
 
-    Every start converges on a sample of the rows, chosen by the seed, then those of all shapes go on together
-    over all rows: a pass for each of at most `max_iterations`, which brings home the sums of every start from
-    every task.
+    Every start converges on some of the rows, chosen by the seed, those that are `promising` on more, and of
+    these again those of all shapes together over all rows: a pass for each of at most `max_iterations`, which
+    brings home the sums of each from every task.
     """
-    few = scores.n_rows <= SAMPLE
-    if not few:
-        scores.frame.persist(STORAGE)
+    if scores.n_rows <= SAMPLE:
+        rows = scores.sample(SAMPLE, seed)
+        return [_best(_on_sample(rows[:, :m], k, starts, max_iterations)) for m, k in shapes]
+    scores.frame.persist(STORAGE)
     try:
         sample = scores.sample(SAMPLE, seed)
-        of_shapes = [starts(sample[:, :m], k) for m, k in shapes]
-        found = [start for of_shape in of_shapes for start in of_shape]
-        if not few:
-            found = refine(scores, found, max_iterations)
+        of_shapes = [
+            promising(_on_sample(sample[:, :m], k, starts, max_iterations), sample[:, :m]) for m, k in shapes
+        ]
+        refined = iter(refine(scores, list(chain.from_iterable(of_shapes)), max_iterations))
     finally:
-        if not few:
-            scores.frame.unpersist()
-    remaining = iter(found)
-    return [
-        min((next(remaining) for _ in of_shape), key=lambda fitted: fitted.loss).clustering()
-        for of_shape in of_shapes
-    ]
+        scores.frame.unpersist()
+    return [_best([next(refined) for _ in of_shape]) for of_shape in of_shapes]
+
+
+def _best(found: Sequence[Fitted[Estimate]]) -> Clustering:
+    return min(found, key=lambda fitted: fitted.loss).clustering()
+
+
+def _on_sample(sample: Array, k: int, starts: Starts, max_iterations: int) -> Sequence[Fitted[Estimate]]:
+    """Estimates that have converged on a sample of shape (n, m)."""
+    stride = math.ceil(len(sample) / max(STARTS, ROWS_PER_CLUSTER * k))
+    if stride <= 1:
+        return starts(sample, k)
+    begun = promising(starts(sample[::stride], k), sample)
+    return [converge(sample, one.estimate, max_iterations) for one in begun]
+
+
+def promising(starts: Sequence[Fitted[E]], rows: Array) -> list[Fitted[E]]:
+    """The start that loses least on rows of shape (n, m), and those that chance may have put behind it.
+
+    They are compared part by part of the rows: what one loses more than the best differs less between parts
+    than what it loses, for rows that lie far out cost all of them.
+    """
+    if len(starts) == 1:
+        return list(starts)
+    estimates = [start.estimate for start in starts]
+    losses = np.array([[one.loss(one.add_up(rows[i::PARTS])) for i in range(PARTS)] for one in estimates])
+    behind = losses - losses[losses.sum(axis=1).argmin()]
+    errors = behind.std(axis=1, ddof=1) / math.sqrt(PARTS)
+    return list(compress(starts, behind.mean(axis=1) <= SURE * errors))
 
 
 def converge(scores: Array, estimate: E, max_iterations: int, tolerance: float = 0.0) -> Fitted[E]:
