@@ -193,6 +193,8 @@ class FileSystem:
 
 _UNREADABLE = ("FAILED_READ_FILE", "EOFException", "CSV header does not conform")
 """What Spark says, in its versions, of files that break off or are not like the others."""
+_UNOPENED = re.compile(r"^\w*Error: \[Errno \d+\] (.+: '.+')$", re.MULTILINE)
+"""What Python says of a file that a worker cannot open, and its name."""
 
 
 @contextmanager
@@ -201,6 +203,8 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:
+        if unopened := _UNOPENED.search(str(error)):
+            raise UserError(f"{what} cannot be read: {unopened.group(1)}") from error
         if not any(sign in str(error) for sign in _UNREADABLE):
             raise
         raise UserError(f"{what} cannot be read: {': '.join(_causes(error))}") from error

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import bz2
 import gzip
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from sources_oracle import read_line
 from tastemap import schemas
 from tastemap.config import SourceConfig
+from tastemap.errors import UserError
+from tastemap.filesystem import reading
 from tastemap.sources import RatingLog, open_log, reasons
 
 FIELDS = ("user_id", "movie_id", "rating", "seconds")
@@ -54,6 +57,21 @@ U_ITEM = "".join(
 
 
 def taken(log: RatingLog) -> list[tuple]:
+    """Ratings, which are the same whether workers read the files themselves or Spark does."""
+    found = read(log)
+    if log.local is not None:
+        assert found == read(replace(log, local=None))
+    return found
+
+
+def rejects_of(log: RatingLog) -> list[Row]:
+    found = log.parsed().where("reason IS NOT NULL").orderBy("raw").collect()
+    if log.local is not None:
+        assert found == replace(log, local=None).parsed().where("reason IS NOT NULL").orderBy("raw").collect()
+    return found
+
+
+def read(log: RatingLog) -> list[tuple]:
     found = log.parsed().where("reason IS NULL").orderBy("user_id", "movie_id").collect()
     return [(r.user_id, r.movie_id, r.rating, r.rated_at.astimezone(UTC)) for r in found]
 
@@ -128,7 +146,7 @@ def test_rejects_keep_line_file_and_reason(spark: SparkSession, tmp_path: Path) 
     text = RATINGS_CSV + "".join(line + "\r\n" for line in bad).encode() + b"\r\n"
     (tmp_path / "ratings.csv").write_bytes(text)
     log = open_log(spark, [str(tmp_path / "ratings.csv")], SourceConfig())
-    rejects = log.parsed().where("reason IS NOT NULL").collect()
+    rejects = rejects_of(log)
     assert {row.raw: row.reason for row in rejects} == bad
     assert {row.source for row in rejects} == {f"file:{tmp_path}/ratings.csv"}
     assert all(row.user_id is None and row.rating is None and row.position is None for row in rejects)
@@ -170,10 +188,20 @@ def test_several_files_with_headers_compressed_or_not(spark: SparkSession, tmp_p
     (tmp_path / "d/ratings.csv").write_bytes(b"\xef\xbb\xbf" + lines[3])
     log = open_log(spark, [str(tmp_path)], SourceConfig())
     assert [row[0] for row in taken(log)] == [0, 1, 2, 3]
-    rejects = {row.raw: row.source for row in log.parsed().where("reason IS NOT NULL").collect()}
+    assert log.local is None  # workers do not undo compression
+    rejects = {row.raw: row.source for row in rejects_of(log)}
     assert {raw: Path(source).parent.name for raw, source in rejects.items()} == {
         "bad 0": "a", "bad 1": "b", "bad 2": "c", "bad 3": "d",
     }  # fmt: skip
+
+
+def test_a_file_that_is_gone_when_it_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_bytes(RATINGS_CSV)
+    log = open_log(spark, [str(tmp_path)], SourceConfig())
+    (tmp_path / "ratings.csv").unlink()
+    told = r"^the log cannot be read: No such file or directory: '.*/ratings\.csv'$"
+    with pytest.raises(UserError, match=told), reading("the log"):
+        log.parsed().collect()
 
 
 def test_the_estimate_is_near(spark: SparkSession, movielens_small: Path) -> None:

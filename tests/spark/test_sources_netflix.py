@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from sources_oracle import Row, read_netflix
 from tastemap import schemas
@@ -43,6 +45,14 @@ def log_text(n_movies: int, mean: float, seed: int = 0, end: bytes = b"\n") -> b
 
 
 def rows(log: RatingLog) -> list[Row]:
+    """Ratings and rejects, which are the same whether workers read the files themselves or Spark does."""
+    found = read(log)
+    if log.local is not None:
+        assert found == read(replace(log, local=None))
+    return found
+
+
+def read(log: RatingLog) -> list[Row]:
     found = log.parsed().collect()
     times = (row.rated_at and row.rated_at.astimezone(UTC) for row in found)
     read = [(r.user_id, r.movie_id, r.rating, t, r.raw, r.reason) for r, t in zip(found, times, strict=True)]
@@ -108,7 +118,7 @@ def test_split_borders_anywhere(
         (folder / f"combined_data_{i + 1}.txt").write_bytes(text)
     split_bytes(size)  # type: ignore[operator]
     log = open_log(spark, [str(folder)], SourceConfig())
-    assert isinstance(log.parse, netflix.NetflixParser)
+    assert isinstance(log.parse, netflix.NetflixParser) and log.local is not None
     # A split that begins inside a record has none of its own if the record outlasts it.
     assert len(log.parse.borders) > 4
     assert {path.rpartition("/")[2] for path, _ in log.parse.borders} == {
@@ -175,11 +185,28 @@ def test_mv_files_in_a_directory_below(spark: SparkSession, tmp_path: Path) -> N
     assert rows(pattern) == rows(single) == rows(log)
 
 
+def test_workers_give_what_spark_gives(spark: SparkSession, tmp_path: Path, split_bytes: object) -> None:
+    """Record by record, with the place of its split."""
+    folder = tmp_path / "50% of it, %20 ünd mehr"
+    folder.mkdir()
+    for i in range(3):
+        (folder / f"combined_data_{i}.txt").write_bytes(log_text(20, 5.0, i))
+    split_bytes(300)  # type: ignore[operator]
+    log = open_log(spark, [str(folder)], SourceConfig())
+    assert log.local is not None
+    expected = log.records.withColumn("value", F.col("value").cast("binary"))
+    records = log.local.numbers(spark).mapInArrow(log.local, expected.schema)
+    assert len(log.local.tasks) == log.records.rdd.getNumPartitions() > 10
+    assert sorted(records.collect()) == sorted(expected.collect())
+
+
 def test_rejects_come_with_their_file(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "combined_data_1.txt").write_bytes(COMBINED)
     (tmp_path / "combined_data_2.txt").write_bytes(b"7,3,2005-01-01\n9:\n7,6,2005-01-01\n\xe9t\xe9\n")
     log = open_log(spark, [str(tmp_path)], SourceConfig())
+    assert rows(log)
     rejects = log.parsed().where("reason IS NOT NULL").orderBy("raw").collect()
+    assert replace(log, local=None).parsed().where("reason IS NOT NULL").orderBy("raw").collect() == rejects
     assert [(row.raw, row.reason) for row in rejects] == [
         ("7,3,2005-01-01", reasons.NO_HEADER),
         ("7,6,2005-01-01", "rating is off the scale 1 to 5"),

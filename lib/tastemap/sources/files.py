@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -80,10 +81,16 @@ class StoredFiles:
 class Split:
     """A piece of a file that one task reads."""
 
-    path: str
+    partition: int
+    """Number of the task."""
+    uri: str
     """URI, as Hadoop writes it."""
+    path: str
+    """The same, encoded, as it stands in `_metadata.file_path`."""
     start: int
-    file_size: int
+    length: int
+    size: int
+    """Bytes of the file."""
 
 
 def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[StoredFile]:
@@ -148,17 +155,22 @@ def read_head(spark: SparkSession, path: str) -> list[str]:
 
 
 def splits_of(frame: DataFrame) -> list[Split]:
-    """List the pieces that Spark cuts the files behind a DataFrame into, in order.
+    """List the pieces that Spark cuts the files behind a DataFrame into, task by task.
 
     `frame` must do nothing but read and select.
     """
     partitions = frame._jdf.queryExecution().toRdd().partitions()
     found = [
-        Split(str(file.toPath().toString()), file.start(), file.fileSize())
-        for partition in partitions
+        (number, str(file.toPath().toString()), file)
+        for number, partition in enumerate(partitions)
         for file in partition.files()
     ]
-    return sorted(found, key=lambda split: (split.path, split.start))
+    path_of: Any = frame.sparkSession._jvm.org.apache.hadoop.fs.Path  # type: ignore[union-attr]
+    encoded = {uri: str(path_of(uri).toUri().toString()) for uri in {uri for _, uri, _ in found}}
+    return [
+        Split(number, uri, encoded[uri], file.start(), file.length(), file.fileSize())
+        for number, uri, file in found
+    ]
 
 
 def for_reader(taken: Sequence[StoredFile], listed: Iterable[StoredFile]) -> StoredFiles:

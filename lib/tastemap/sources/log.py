@@ -17,6 +17,7 @@ from pyspark.sql.types import StructType
 from tastemap import schemas
 from tastemap.executors import ArrowFunction, map_in_arrow, rows_of_few_bytes
 from tastemap.sources.lines import REJECT_ARROW
+from tastemap.sources.local import LocalReader
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class RatingLog:
     """The files that are read, as URIs."""
     skipped: tuple[str, ...]
     """The files beside them that are not read: "name: why"."""
+    local: LocalReader | None = None
+    """Reads `records` where workers see the files themselves."""
 
     def map_in_arrow(self, function: ArrowFunction, schema: StructType | str) -> DataFrame:
         """Run a function on batches of `schemas.PARSED`, in one Python pass together with the parsing.
@@ -55,11 +58,18 @@ class RatingLog:
         """
         if self.parse is None:
             return map_in_arrow(packed(self.records), partial(_chain, unpack, function), schema)
-        return map_in_arrow(self.records, partial(_chain, self.parse, function), schema)
+        records, parse = self._read(self.parse)
+        return map_in_arrow(records, partial(_chain, parse, function), schema)
 
     def parsed(self) -> DataFrame:
         """Ratings and rejects as `schemas.PARSED`, from one reading of the log."""
-        return self.records if self.parse is None else map_in_arrow(self.records, self.parse, schemas.PARSED)
+        return self.records if self.parse is None else map_in_arrow(*self._read(self.parse), schemas.PARSED)
+
+    def _read(self, parse: ArrowFunction) -> tuple[DataFrame, ArrowFunction]:
+        """What is read, and the function that parses it."""
+        if self.local is None:
+            return self.records, parse
+        return self.local.numbers(self.records.sparkSession), partial(_chain, self.local, parse)
 
     def in_batches(self) -> AbstractContextManager[None]:
         """The context to plan and run a pass over the records in."""

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from tastemap.sources.detection import MOVIELENS_HEADER
 from tastemap.sources.files import StoredFiles
-from tastemap.sources.lines import BATCH_BYTES, Layout, Lines, parse_lines
+from tastemap.sources.lines import BATCH_BYTES, Layout, Lines, count_lines, parse_lines
 from tastemap.sources.titles import decoded, movie_table, split_genres, without_year
 
 SCALE = (0.5, 5.0)
@@ -49,6 +49,8 @@ GENRES = (
 )
 """The genres that the flags of u.item stand for, in the order of u.genre."""
 
+_HEADERS = (MOVIELENS_HEADER, ",".join(f'"{name}"' for name in MOVIELENS_HEADER.split(",")))
+
 
 def read_records(spark: SparkSession, files: StoredFiles, layout: str) -> DataFrame:
     """Read the lines of ratings, without headers.
@@ -58,11 +60,15 @@ def read_records(spark: SparkSession, files: StoredFiles, layout: str) -> DataFr
     """
     text = spark.read.options(**files.options).text(files.load)
     if layout == "movielens-csv":
-        quoted = ",".join(f'"{name}"' for name in MOVIELENS_HEADER.split(","))
-        text = text.where(~F.col("value").isin(MOVIELENS_HEADER, quoted))
+        text = text.where(~F.col("value").isin(*_HEADERS))
     # A path beside every line takes longer than the line; a single file needs none.
     paths = [] if len(files.sizes) == 1 else [F.col("_metadata.file_path").alias("path")]
     return text.select("value", *paths)
+
+
+def headers(layout: str) -> tuple[bytes, ...]:
+    """Lines that are no ratings but say what is in them."""
+    return tuple(header.encode() for header in _HEADERS) if layout == "movielens-csv" else ()
 
 
 def read_movies(spark: SparkSession, files: StoredFiles, layout: str) -> DataFrame:
@@ -88,7 +94,7 @@ def read_movies(spark: SparkSession, files: StoredFiles, layout: str) -> DataFra
 
 @dataclass(frozen=True)
 class MovieLensParser:
-    """Batches of lines to batches of `schemas.PARSED`; runs on executors."""
+    """Batches of lines, one or many a value, to batches of `schemas.PARSED`; runs on executors."""
 
     layout: Layout
     """How a line is laid out."""
@@ -117,9 +123,10 @@ class MovieLensParser:
         whole = pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
         text = pc.binary_join(whole, b"\n")[0].as_py() + b"\n"
         if self.source is not None:
-            return Lines(text, (self.source,), np.zeros(len(values), np.int32))
+            return Lines(text, (self.source,), np.zeros(count_lines(text), np.int32))
         paths = table.column("path").combine_chunks().dictionary_encode()
-        return Lines(text, tuple(paths.dictionary.to_pylist()), paths.indices.to_numpy())
+        n_lines = pc.count_substring(values, b"\n").to_numpy() + 1
+        return Lines(text, tuple(paths.dictionary.to_pylist()), np.repeat(paths.indices.to_numpy(), n_lines))
 
 
 def _flagged(fields: Column) -> Column:

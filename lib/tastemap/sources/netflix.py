@@ -173,8 +173,8 @@ def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
 
 def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], Border]:
     """Find out what comes before every split."""
-    listed = splits_of(records)
-    by_path = {path: list(splits) for path, splits in groupby(listed, key=attrgetter("path"))}
+    listed = sorted(splits_of(records), key=attrgetter("uri", "start"))
+    by_path = {path: list(splits) for path, splits in groupby(listed, key=attrgetter("uri"))}
     cut = {path: splits for path, splits in by_path.items() if len(splits) > 1}
     if len(listed) > MAX_LOOKED_UP or any(path.endswith(".bz2") for path in cut):
         return _borders_in_a_pass(records)
@@ -183,7 +183,7 @@ def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], B
         files = FileSystem(spark, path)
         at_starts = find_borders(
             [split.start for split in splits],
-            splits[0].file_size,
+            splits[0].size,
             partial(files.find, path, b":"),
             partial(files.read_bytes, path),
         )

@@ -14,7 +14,7 @@ from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction
 from tastemap.filesystem import FileSystem, escaped, first_line
-from tastemap.sources import movielens, netflix, table
+from tastemap.sources import local, movielens, netflix, table
 from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
 from tastemap.sources.files import StoredFile, StoredFiles, find_files, for_reader, read_head
 from tastemap.sources.log import RatingLog
@@ -62,6 +62,7 @@ def open_log(
     scale = _scale(form, config)
     try:
         records, parse, n_ratings = _reader(spark, chosen, files, config, scale)
+        workers_read = _local(spark, chosen, records)
         movies = _movies(spark, chosen, movies_path, config)
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
@@ -78,6 +79,7 @@ def open_log(
         n_ratings_estimate=n_ratings,
         files=tuple(file.path for file in chosen.ratings),
         skipped=chosen.skipped,
+        local=workers_read,
     )
 
 
@@ -138,6 +140,16 @@ def _reader(
     # Parquet says it: without columns only the files' footers are read.
     n_ratings = rows.count() if layout == "parquet" else _estimate(chosen)
     return table.parsed_table(rows, config, scale, chosen.head.separator), None, n_ratings
+
+
+def _local(spark: SparkSession, chosen: Selection, records: DataFrame) -> local.LocalReader | None:
+    """Build the reader of text that workers see themselves."""
+    layout = chosen.head.ratings or ""
+    if layout == "netflix":
+        return local.reader(spark, chosen.ratings, records, b":")
+    if layout in movielens.LAYOUTS:
+        return local.reader(spark, chosen.ratings, records, b"\n", movielens.headers(layout))
+    return None
 
 
 def _rows(spark: SparkSession, files: StoredFiles, head: Head, layout: str) -> DataFrame:
