@@ -197,11 +197,11 @@ def _pieces(waiting: _Waiting, targets: npt.NDArray[np.int32]) -> Iterator[pa.Re
             yield _rows(targets[[number % len(targets)]], nothing, rejects)
 
 
-def _bucket(users: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+def _bucket(users: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.uint16 | np.uint32]:
     """Number of the target of each user: spread evenly whatever the ids look like."""
     mixed = (users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
     bucket = (mixed * np.uint64(n)) >> np.uint64(32)
-    return bucket.astype(np.min_scalar_type(n - 1))  # numbers of one and two bytes are sorted by radix
+    return bucket.astype(np.uint16) if n < 2**16 else bucket.astype(np.uint32)  # uint16 sorts by radix
 
 
 def _rows(
