@@ -150,7 +150,7 @@ def _count_kept(gathered: BlockMatrix, ids: Ids, min_user_ratings: int) -> tuple
 
 def all_movie_counts(block: Block, min_user_ratings: int) -> pa.Table:
     """Movies of one block, numbers and sums of their ratings by users with enough."""
-    ids = lookup.different(block.matrix.indices)
+    ids = lookup.unique(block.matrix.indices)
     n_ratings, sums = movie_counts(block, ids, min_user_ratings)
     return pa.table({"movie_id": ids, "n": n_ratings, "total": sums})
 

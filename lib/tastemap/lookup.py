@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 Int = TypeVar("Int", bound=np.integer[Any])
 
 
-def different(values: npt.NDArray[Int]) -> npt.NDArray[Int]:
+def unique(values: npt.NDArray[Int]) -> npt.NDArray[Int]:
     """The different values of an array of shape (n,), ascending."""
     if values.size == 0:
         return values

@@ -246,7 +246,7 @@ def _gathered(columns: Sequence[npt.NDArray[Any]], rejects: pa.StructArray) -> p
     n_ratings = columns[0].size
     counts = [pa.array([n], pa.int64()) for n in (n_ratings + len(rejects), n_ratings - block.matrix.nnz)]
     assert block.years is not None
-    years = lookup.different(block.years)
+    years = lookup.unique(block.years)
     seen = pa.array(years[years != NO_YEAR], pa.int32())
     cells = [*encode(block).columns, *counts, _one_list(seen), _one_list(rejects)]
     return pa.record_batch(cells, names=schemas.GATHERED.names)

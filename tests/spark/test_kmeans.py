@@ -37,7 +37,7 @@ def sample_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Whether all rows fit into the sample and starts are made on all of it, or passes over others follow."""
     size, starts = request.param
     monkeypatch.setattr(estimation, "SAMPLE", size)
-    monkeypatch.setattr(estimation, "STARTS", starts)
+    monkeypatch.setattr(estimation, "START_ROWS", starts)
     monkeypatch.setattr(estimation, "ROWS_PER_CLUSTER", 8)
     return int(size)
 

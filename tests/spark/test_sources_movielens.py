@@ -97,6 +97,7 @@ def test_csv(spark: SparkSession, tmp_path: Path, end: bytes) -> None:
     text, titles = RATINGS_CSV.replace(b"\r\n", end), MOVIES_CSV.replace(b"\r\n", end)
     path = write(tmp_path, ratings__csv=text, movies__csv=titles, tags__csv=b"userId,movieId,tag,timestamp\n")
     log = open_log(spark, [path], SourceConfig())
+    assert log.local is not None
     assert (log.form, log.scale, log.n_bytes) == ("movielens", (0.5, 5.0), len(text))
     assert log.parsed().schema == schemas.PARSED
     assert taken(log) == oracle(text, ",")

@@ -195,7 +195,7 @@ def test_workers_give_what_spark_gives(spark: SparkSession, tmp_path: Path, spli
     log = open_log(spark, [str(folder)], SourceConfig())
     assert log.local is not None
     expected = log.records.withColumn("value", F.col("value").cast("binary"))
-    records = log.local.numbers(spark).mapInArrow(log.local, expected.schema)
+    records = log.local.task_numbers(spark).mapInArrow(log.local, expected.schema)
     assert len(log.local.tasks) == log.records.rdd.getNumPartitions() > 10
     assert sorted(records.collect()) == sorted(expected.collect())
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemap.lookup import different, positions
+from tastemap.lookup import positions, unique
 
 EDGES = {np.int16: (-(2**15), 2**15 - 1), np.int32: (-(2**31), 2**31 - 1)}
 
@@ -26,7 +26,7 @@ def integers(dtype: type[np.integer]) -> st.SearchStrategy[npt.NDArray[np.intege
 def test_as_pandas(dtype: type[np.integer], data: st.DataObject) -> None:
     values = data.draw(integers(dtype))
     among = np.unique(data.draw(integers(dtype)))
-    found = different(values)
+    found = unique(values)
     assert found.dtype == dtype and found.tolist() == sorted(set(values.tolist()))
     placed = positions(values, among)
     assert placed.dtype == np.int32
@@ -45,6 +45,6 @@ def test_the_same_close_together_and_far_apart(shift: int) -> None:
     rng = np.random.default_rng(0)
     values = (rng.integers(0, 2000, 10_000) + shift).astype(np.int32)
     among = np.unique(rng.integers(1, 1900, 900)).astype(np.int32) + np.int32(shift)
-    np.testing.assert_array_equal(different(values), np.unique(values))
+    np.testing.assert_array_equal(unique(values), np.unique(values))
     expected = pd.Index(among).get_indexer(pd.Index(values))
     np.testing.assert_array_equal(positions(values, among), expected)

@@ -20,15 +20,15 @@ from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
 
 Array = npt.NDArray[np.float64]
 
-STARTS = 1 << 14
+START_ROWS = 1 << 14
 """Rows that the starts are made on: part of the sample."""
 ROWS_PER_CLUSTER = 64
-"""More rows than `STARTS` where there would be fewer than so many for each cluster."""
+"""More rows than `START_ROWS` where there would be fewer than so many for each cluster."""
 SAMPLE = 1 << 16
 """Rows that clusters are moved on on the driver: of so few all, at no pass over the data."""
 PARTS = 16
 """Parts of the sample in which starts are compared, to know what of a difference is chance."""
-SURE = 3.0
+MAX_ERRORS_BEHIND = 3.0
 """Standard errors that a start is behind when it is given up: one as good is lost once in 200 times."""
 TOLERANCE = 1e-4
 """Centres stand still when the sum of their squared moves is at most this share of the mean variance of a
@@ -136,7 +136,7 @@ def _best(found: Sequence[Fitted[Estimate]]) -> Clustering:
 
 def _on_sample(sample: Array, k: int, starts: Starts, max_iterations: int) -> Sequence[Fitted[Estimate]]:
     """Estimates that have converged on a sample of shape (n, m)."""
-    stride = math.ceil(len(sample) / max(STARTS, ROWS_PER_CLUSTER * k))
+    stride = math.ceil(len(sample) / max(START_ROWS, ROWS_PER_CLUSTER * k))
     if stride <= 1:
         return starts(sample, k)
     begun = promising(starts(sample[::stride], k), sample)
@@ -155,7 +155,7 @@ def promising(starts: Sequence[Fitted[E]], rows: Array) -> list[Fitted[E]]:
     losses = np.array([[one.loss(one.add_up(rows[i::PARTS])) for i in range(PARTS)] for one in estimates])
     behind = losses - losses[losses.sum(axis=1).argmin()]
     errors = behind.std(axis=1, ddof=1) / math.sqrt(PARTS)
-    return list(compress(starts, behind.mean(axis=1) <= SURE * errors))
+    return list(compress(starts, behind.mean(axis=1) <= MAX_ERRORS_BEHIND * errors))
 
 
 def converge(scores: Array, estimate: E, max_iterations: int, tolerance: float = 0.0) -> Fitted[E]:

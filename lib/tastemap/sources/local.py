@@ -33,11 +33,11 @@ class LocalReader:
     columns: tuple[str, ...]
     """Columns of the batches: `value`, the text, and attributes of its split."""
     separator: bytes
-    """Of records: a value each. Of ``\\n``: lines, of which a value holds many, without the last's end."""
+    """What ends a record. Each is a value of its own, but of lines (``\\n``) a value holds megabytes."""
     headers: tuple[bytes, ...] = ()
     """Lines that are left out."""
 
-    def numbers(self, spark: SparkSession) -> DataFrame:
+    def task_numbers(self, spark: SparkSession) -> DataFrame:
         """The rows that number the tasks, a partition each."""
         return spark.range(0, len(self.tasks), 1, len(self.tasks))
 

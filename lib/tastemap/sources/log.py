@@ -69,7 +69,7 @@ class RatingLog:
         """What is read, and the function that parses it."""
         if self.local is None:
             return self.records, parse
-        return self.local.numbers(self.records.sparkSession), partial(_chain, self.local, parse)
+        return self.local.task_numbers(self.records.sparkSession), partial(_chain, self.local, parse)
 
     def in_batches(self) -> AbstractContextManager[None]:
         """The context to plan and run a pass over the records in."""

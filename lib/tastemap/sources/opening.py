@@ -62,7 +62,7 @@ def open_log(
     scale = _scale(form, config)
     try:
         records, parse, n_ratings = _reader(spark, chosen, files, config, scale)
-        workers_read = _local(spark, chosen, records)
+        local_reader = _local(spark, chosen, records)
         movies = _movies(spark, chosen, movies_path, config)
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
@@ -79,7 +79,7 @@ def open_log(
         n_ratings_estimate=n_ratings,
         files=tuple(file.path for file in chosen.ratings),
         skipped=chosen.skipped,
-        local=workers_read,
+        local=local_reader,
     )
 
 
