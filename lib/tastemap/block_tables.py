@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,24 +16,26 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
-from tastemap.blocks import Block, BlockFunction, BlockMatrix
+from tastemap.blocks import BlockFrame, BlockFunction
+
+B = TypeVar("B")
 
 _SCHEMA_KEY = "org.apache.spark.sql.parquet.row.metadata"
 """Under which Spark looks for its own types, such as that of vectors, in a Parquet file."""
 
 
 @dataclass(frozen=True)
-class BlockTable:
-    """Rows that are made of the blocks of a matrix, each block's at once."""
+class BlockTable(Generic[B]):
+    """Rows that are made of blocks, each block's at once."""
 
-    matrix: BlockMatrix
-    rows: BlockFunction[Block]
+    blocks: BlockFrame[B]
+    rows: BlockFunction[B]
     """Blocks to batches of `schema`; runs on executors."""
     schema: StructType
 
     def frame(self) -> DataFrame:
         """The table as Spark's rows."""
-        return self.matrix.map_blocks(self.rows, self.schema)
+        return self.blocks.map_blocks(self.rows, self.schema)
 
     def write_files(self, directory: str) -> None:
         """Write it as Parquet by Arrow, a file a task and a row group a batch; one pass.
@@ -46,11 +49,11 @@ class BlockTable:
             it is complete; a task without rows writes none.
         """
         write = partial(_write, self.rows, directory, self.schema.json())
-        self.matrix.map_blocks(write, "file string").collect()  # a row a task
+        self.blocks.map_blocks(write, "file string").collect()  # a row a task
 
 
 def _write(
-    rows: BlockFunction[Block], directory: str, schema: str, blocks: Iterator[Block]
+    rows: BlockFunction[B], directory: str, schema: str, blocks: Iterator[B]
 ) -> Iterator[pa.RecordBatch]:
     """Executor function: the rows of a task to a file, whose name it yields."""
     task = TaskContext.get()

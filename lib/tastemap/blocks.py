@@ -8,9 +8,10 @@ data many times passes over blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,19 @@ class BlockFrame(Generic[B]):
     columns: ClassVar[Sequence[str]]
     """Columns of the frame that `load` needs."""
 
+    def loading(self, load: Load[B]) -> Self:
+        """The same rows, their values loaded in another way."""
+        return replace(self, load=load)
+
+    @contextmanager
+    def persisted(self) -> Iterator[Self]:
+        """Itself, kept as `STORAGE` says after the first pass."""
+        self.frame.persist(STORAGE)
+        try:
+            yield self
+        finally:
+            self.frame.unpersist()
+
     def map_blocks(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
         """Rows out of blocks: `function` sees those of a task one after the other."""
         return map_in_arrow(self._few_tasks()[0], partial(_load_blocks, self.load, function), schema)
@@ -96,10 +110,6 @@ class BlockMatrix(BlockFrame[Block]):
 
     n_columns: int
     columns: ClassVar[Sequence[str]] = ("ids", "indptr", "indices", "values")
-
-    def loading(self, load: Load[Block]) -> BlockMatrix:
-        """The same rows, their values loaded in another way."""
-        return replace(self, load=load)
 
     def sample(self, share: float, seed: int) -> Iterator[Block]:
         """Blocks of a share of the rows, without years, in any order: one pass; they come to the driver.

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tastemap import features as featuring
-from tastemap import schemas, segmentation, warm_start
+from tastemap import schemas, warm_start
 from tastemap.catalogue import Catalogue
 from tastemap.clustering import algorithms
 from tastemap.clustering.estimation import Clustering
+from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.pca import PCA
@@ -161,21 +162,26 @@ def principal_components(
 def cluster(
     kept: Cleaned,
     reduction: Reduction,
+    scores: ScoreMatrix,
     choice: Choice,
     earlier: Earlier | None,
     config: Config,
     stages: Stages,
 ) -> Fit:
     """Fit as many clusters as were chosen, or continue those of an earlier run."""
-    projection = reduction.projection
     with stages("cluster", "clusters") as stage:
-        scores = segmentation.scores(kept.matrix, projection, kept.counts["users"])
         continuation = None
         if earlier is None:
             clustering = algorithms.fit(scores, choice.n_clusters, config.clustering, config.run.seed)
         else:
             clustering, continuation = warm_start.fit(
-                earlier, kept.matrix, kept.movies.ids, projection, scores, choice.n_clusters, config
+                earlier,
+                kept.matrix,
+                kept.movies.ids,
+                reduction.projection,
+                scores,
+                choice.n_clusters,
+                config,
             )
         stage.rows = len(clustering.sizes)
     if stage.rows < choice.n_clusters:

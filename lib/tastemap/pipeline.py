@@ -13,15 +13,15 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from tastemap import catalogue, fitting, pivot, segmentation, tables, warm_start
-from tastemap.blocks import BlockMatrix
+from tastemap.clustering.assignment import Clusters
+from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config
 from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
-from tastemap.pseudonyms import Pseudonyms, check_distinct, user_table
+from tastemap.pseudonyms import Pseudonyms, check_distinct, named, user_table
 from tastemap.report import reporter
 from tastemap.runs import Run
-from tastemap.segmentation import Segmentation
 from tastemap.sources import open_log
 from tastemap.stages import Stages
 
@@ -99,34 +99,34 @@ def cluster_users(
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
             choice = fitting.choose_clusters(kept, titles, run, config, stages)
             reduction = fitting.reduce(kept, titles, run, config, stages)
-            report = None
-            if wanted:
-                under_names = matrix if pseudonyms is None else pseudonyms.applied(matrix)
-                report = reporter.Reporter(run, under_names, titles.movie_ids, config, beside)
-                report.choose_people(reduction.projection, n_users)
-            fitted = fitting.cluster(kept, reduction, choice, earlier, config, stages)
-            segments = fitted.segmentation
-            model = segmentation.pipeline_model(reduction.features, reduction.decomposition, segments.model)
-            saved = beside.submit(run.write_model, "model", model)
-            with stages("assign", "users") as stage:
-                assign(matrix, segments, pseudonyms, n_users, run, memberships=config.clustering.memberships)
-                stage.rows = n_users
-            if report:
-                report.choose_members()
-            with stages("profile", "cells") as stage:
-                told = tables.describe(kept, fitted, titles, rating_log.scale, config)
-                stage.rows = len(told.of["cluster_movies"])
-            manifest = {
-                "inputs": rating_log.describe(),
-                "counts": kept.counts | told.suppressed,
-                "stages": stages.record(),
-                "config": config.as_dict(),
-                "metrics": fitted.metrics(),
-            }
-            if report:
-                with stages("look up members", "users") as stage:
-                    figures = choice.figures
-                    stage.rows = report.draw(segments.model, told.of, told.active, figures, manifest)
+            with segmentation.scores(matrix, reduction.projection, n_users).persisted() as scores:
+                report = None
+                if wanted:
+                    shown = named(matrix, pseudonyms), named(scores, pseudonyms)
+                    report = reporter.Reporter(run, *shown, titles.movie_ids, config, beside)
+                    report.choose_people()
+                fitted = fitting.cluster(kept, reduction, scores, choice, earlier, config, stages)
+                clusters = fitted.segmentation.model
+                model = segmentation.pipeline_model(reduction.features, reduction.decomposition, clusters)
+                saved = beside.submit(run.write_model, "model", model)
+                with stages("assign", "users") as stage:
+                    assign(scores, clusters, pseudonyms, run, memberships=config.clustering.memberships)
+                    stage.rows = n_users
+                if report:
+                    report.choose_members(clusters)
+                with stages("profile", "cells") as stage:
+                    told = tables.describe(kept, fitted, titles, rating_log.scale, config)
+                    stage.rows = len(told.of["cluster_movies"])
+                manifest = {
+                    "inputs": rating_log.describe(),
+                    "counts": kept.counts | told.suppressed,
+                    "stages": stages.record(),
+                    "config": config.as_dict(),
+                    "metrics": fitted.metrics(),
+                }
+                if report:
+                    with stages("look up members", "users") as stage:
+                        stage.rows = report.draw(clusters, told.of, told.active, choice.figures, manifest)
         with stages("write results", "tables") as stage:
             for name, schema in tables.SCHEMAS.items():
                 run.write_small(name, told.of[name], schema)
@@ -141,22 +141,16 @@ def cluster_users(
 
 
 def assign(
-    matrix: BlockMatrix,
-    segments: Segmentation,
-    pseudonyms: Pseudonyms | None,
-    n_users: int,
-    run: Run,
-    *,
-    memberships: bool,
+    scores: ScoreMatrix, clusters: Clusters, pseudonyms: Pseudonyms | None, run: Run, *, memberships: bool
 ) -> None:
     """Write the table `assignments`, and `memberships` where it is asked for."""
-    nearest = partial(segmentation.assignments, segmentation=segments)
-    run.write("assignments", user_table(nearest, matrix, pseudonyms))
+    nearest = partial(segmentation.assignments, clusters=clusters)
+    run.write("assignments", user_table(nearest, scores, pseudonyms))
     if pseudonyms is not None:
-        check_distinct(run.read("assignments"), n_users)
+        check_distinct(run.read("assignments"), scores.n_rows)
     if memberships:
-        likely = partial(segmentation.memberships, segmentation=segments)
-        run.write("memberships", user_table(likely, matrix, pseudonyms))
+        likely = partial(segmentation.memberships, clusters=clusters)
+        run.write("memberships", user_table(likely, scores, pseudonyms))
 
 
 def check_one(config: Config) -> None:

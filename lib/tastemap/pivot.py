@@ -93,7 +93,7 @@ def index_columns(
     return BlockMatrix(frame, gathered.n_partitions, partial(decode, n_columns=n_columns), n_columns)
 
 
-def user_vectors(matrix: BlockMatrix) -> BlockTable:
+def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
     """The `user_vectors` table of ratings in blocks."""
 
     def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from tastemap.block_tables import BlockTable
-from tastemap.blocks import Block, BlockMatrix, Load
+from tastemap.blocks import BlockFrame, Load
 from tastemap.errors import UserError
 
 log = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int64]
+Frame = TypeVar("Frame", bound=BlockFrame[Any])
+"""Of blocks that have `ids`."""
 
 MIN_KEY_BYTES = 16
 MAX_KEY_BYTES = 1 << 20
@@ -82,30 +85,35 @@ class Pseudonyms:
             digests.append(hashed.digest())
         return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 
-    def applied(self, matrix: BlockMatrix) -> BlockMatrix:
-        """The same rows under pseudonyms, for tables that are written."""
-        return matrix.loading(self._loading(matrix.load))
+    def applied(self, frame: Frame) -> Frame:
+        """The same rows under pseudonyms, for what is written."""
+        return frame.loading(self._loading(frame.load))
 
-    def _loading(self, load: Load[Block]) -> Load[Block]:
-        def renamed(batch: pa.RecordBatch) -> Iterator[Block]:
+    def _loading(self, load: Load[Any]) -> Load[Any]:
+        def renamed(batch: pa.RecordBatch) -> Iterator[Any]:
             for block in load(batch):
                 yield replace(block, ids=self.of(block.ids))
 
         return renamed
 
 
+def named(frame: Frame, pseudonyms: Pseudonyms | None) -> Frame:
+    """The same rows under the ids that may be shown."""
+    return frame if pseudonyms is None else pseudonyms.applied(frame)
+
+
 def user_table(
-    make: Callable[[BlockMatrix], BlockTable], matrix: BlockMatrix, pseudonyms: Pseudonyms | None
-) -> DataFrame | BlockTable:
+    make: Callable[[Frame], BlockTable[Any]], frame: Frame, pseudonyms: Pseudonyms | None
+) -> DataFrame | BlockTable[Any]:
     """A table with a row a user, `user_id`, as `make` makes it of blocks; under pseudonyms if there are any.
 
     Blocks hold users by id, so that where a row stands would tell which id it is of: one shuffle puts
     pseudonyms into an order of their own.
     """
+    table = make(named(frame, pseudonyms))
     if pseudonyms is None:
-        return make(matrix)
-    table = make(pseudonyms.applied(matrix)).frame()
-    return table.repartition("user_id").sortWithinPartitions("user_id")
+        return table
+    return table.frame().repartition("user_id").sortWithinPartitions("user_id")
 
 
 def withheld(rejects: DataFrame) -> DataFrame:

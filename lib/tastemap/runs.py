@@ -108,7 +108,7 @@ class Run:
         """Where a table is while the run is unfinished."""
         return f"{self._staging}/{name}"
 
-    def write(self, name: str, table: DataFrame | BlockTable) -> None:
+    def write(self, name: str, table: DataFrame | BlockTable[Any]) -> None:
         """Write a table of any size as Parquet."""
         path = self.path(name)
         if isinstance(table, DataFrame):

@@ -226,5 +226,10 @@ SEGMENT_CHANGES = _table(
 `shares` are the movies whose `effect` and `share_rated` rose most, then those that fell most.
 """
 
-SCORES = _table(("ids", BinaryType()), ("scores", BinaryType()))
-"""Blocks of principal component scores, row by row, as `compact` writes them."""
+SCORES = _table(
+    ("ids", BinaryType()), ("scores", BinaryType()), ("n_ratings", BinaryType()), ("means", BinaryType())
+)
+"""Blocks of users: their principal component scores, row by row, and their ratings' numbers and means.
+
+All as `compact` writes them.
+"""

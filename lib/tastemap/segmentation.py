@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyspark.ml import PipelineModel
 from scipy import sparse
 
-from tastemap import schemas
+from tastemap import schemas, vectors
 from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Assignment, Clusters
@@ -64,37 +64,44 @@ def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMat
 
     def project(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            yield encode(ScoreBlock(block.ids, projection.scores(block.matrix)))
+            yield encode(score(block, projection))
 
     frame = matrix.map_partitions(project, schemas.SCORES)
     return ScoreMatrix(frame, matrix.n_partitions, decode, n_rows)
 
 
-def assignments(matrix: BlockMatrix, segmentation: Segmentation) -> BlockTable:
+def score(block: Block, projection: Projection) -> ScoreBlock:
+    """Scores of a block's users."""
+    ratings = block.matrix
+    n_ratings = np.diff(ratings.indptr).astype(np.int32)
+    means = vectors.row_sums(ratings.data, ratings) / np.maximum(n_ratings, 1)
+    return ScoreBlock(block.ids, projection.scores(ratings), n_ratings, means)
+
+
+def assignments(scores: ScoreMatrix, clusters: Clusters) -> BlockTable[ScoreBlock]:
     """The `assignments` table."""
 
-    def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+    def assign(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            found = segmentation.assign(block.matrix)
-            n_ratings = np.diff(block.matrix.indptr).astype(np.int32)
-            columns = (block.ids, found.clusters, found.distances, found.memberships, n_ratings)
+            found = clusters.assign(block.scores)
+            columns = (block.ids, found.clusters, found.distances, found.memberships, block.n_ratings)
             yield pa.record_batch([pa.array(column) for column in columns], names=schemas.ASSIGNMENTS.names)
 
-    return BlockTable(matrix, assign, schemas.ASSIGNMENTS)
+    return BlockTable(scores, assign, schemas.ASSIGNMENTS)
 
 
-def memberships(matrix: BlockMatrix, segmentation: Segmentation) -> BlockTable:
+def memberships(scores: ScoreMatrix, clusters: Clusters) -> BlockTable[ScoreBlock]:
     """The `memberships` table: of each user the cluster and all others of at least `FLOOR`."""
 
-    def assign(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+    def assign(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            found = segmentation.assign(block.matrix)
-            users, clusters = found.likely(FLOOR)
-            probabilities = found.probabilities[users, clusters].astype(np.float32)
-            columns = (block.ids[users], clusters.astype(np.int32), probabilities)
+            found = clusters.assign(block.scores)
+            users, likely = found.likely(FLOOR)
+            probabilities = found.probabilities[users, likely].astype(np.float32)
+            columns = (block.ids[users], likely.astype(np.int32), probabilities)
             yield pa.record_batch([pa.array(column) for column in columns], names=schemas.MEMBERSHIPS.names)
 
-    return BlockTable(matrix, assign, schemas.MEMBERSHIPS)
+    return BlockTable(scores, assign, schemas.MEMBERSHIPS)
 
 
 def pipeline_model(features: Features, decomposition: Decomposition, clusters: Clusters) -> PipelineModel:

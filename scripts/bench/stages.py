@@ -90,12 +90,13 @@ def main() -> int:
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, users)
-        stage("project", lambda: scores.frame.write.format("noop").mode("overwrite").save())
         settings = replace(config.clustering, max_iterations=20, restarts=args.restarts)
-        clusters = stage("project and KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
+        with scores.persisted():
+            stage("project", scores.frame.count)
+            clusters = stage("KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
+            table = segmentation.assignments(scores, clusters.model)
+            stage("write assignments", lambda: run.write("assignments", table))
         segments = Segmentation(projection, clusters.model)
-        table = segmentation.assignments(matrix, segments)
-        stage("write assignments", lambda: run.write("assignments", table))
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
         axes = profiles.Axes(profiles.rating_bars(log.scale), labels, counts.years)
         stage("profiles", lambda: profiles.aggregate(matrix, segments, axes))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from pyspark import StorageLevel
 from pyspark.ml import PipelineModel
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
@@ -25,7 +26,7 @@ from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.config import ClusteringConfig, from_options
 from tastemap.decomposition.principal import decompose
 from tastemap.features import loading
-from tastemap.segmentation import Projection, Segmentation
+from tastemap.segmentation import Projection
 
 Array = npt.NDArray[np.float64]
 
@@ -43,9 +44,12 @@ def sample_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> ScoreMatrix:
-    """Rows in five blocks, one of them empty; `rows` are floats of four bytes."""
+    """Rows in five blocks, one of them empty."""
     shares = [*np.array_split(np.arange(len(rows)), 4), np.arange(0)]
-    blocks = [encode(ScoreBlock(1000 + share, rows[share])) for share in shares]
+    blocks = [
+        encode(ScoreBlock(1000 + share, rows[share], share.astype(np.int32), -rows[share, 0]))
+        for share in shares
+    ]
     cells = [tuple(cell[0].as_py() for cell in block.columns) for block in blocks]
     blocks_frame = spark.createDataFrame(cells, schemas.SCORES).repartition(n_partitions)
     return ScoreMatrix(blocks_frame, n_partitions, decode, len(rows))
@@ -90,22 +94,17 @@ def test_many_shapes_at_once_as_one_by_one(spark: SparkSession, sample_size: int
         assert together.model.centres.shape == (k, m or 6)
 
 
-def rounded(rows: Array) -> Array:
-    """As score blocks hold them."""
-    return rows.astype(np.float32).astype(np.float64)
-
-
 def blobs(sizes: tuple[int, ...], *, distance: float, m: int = 5, seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     middles = distance * rng.normal(size=(len(sizes), m))
-    return rounded(np.vstack([m + rng.normal(size=(n, m.size)) for n, m in zip(sizes, middles, strict=True)]))
+    return np.vstack([m + rng.normal(size=(n, m.size)) for n, m in zip(sizes, middles, strict=True)])
 
 
 def like_real_scores(n: int = 3000, m: int = 16) -> Array:
     """Rows of length 1 in a few directions that overlap, with variances that fall off slowly."""
     rng = np.random.default_rng(3)
     tastes = rng.normal(size=(6, m))[rng.integers(0, 6, n)] + 1.5 * rng.normal(size=(n, m))
-    return rounded(tastes / np.linalg.norm(tastes, axis=1, keepdims=True) * np.arange(1, m + 1) ** -0.25)
+    return tastes / np.linalg.norm(tastes, axis=1, keepdims=True) * np.arange(1, m + 1) ** -0.25
 
 
 def test_separated_blobs_as_scikit_learn_finds_them(spark: SparkSession, sample_size: int) -> None:
@@ -196,8 +195,7 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
         projection = Projection.of(features, found)
         scores = segmentation.scores(matrix, projection, pivot.size(matrix)[0])
         clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
-        segments = Segmentation(projection, clustering.model)
-        assignments = segmentation.assignments(matrix, segments).frame()
+        assignments = segmentation.assignments(scores, clustering.model).frame()
         assert assignments.schema == schemas.ASSIGNMENTS
         table = assignments.toPandas().set_index("user_id").sort_index()
         model = segmentation.pipeline_model(features, found, clustering.model)
@@ -221,6 +219,29 @@ def test_planted_taste_groups_are_found_again(spark: SparkSession, tmp_path: Pat
     table = segment(spark, log, 4, tmp_path)
     assert len(table) > 350
     assert adjusted_rand_score(groups.reindex(table.index), table["cluster"]) >= 0.95
+
+
+def test_scores_stay_persisted_for_whoever_did_it(spark: SparkSession, sample_size: int) -> None:
+    rows = blobs((80, 70), distance=4)
+    alone = frame(spark, rows)
+    fit(alone, 2)
+    assert alone.frame.storageLevel == StorageLevel.NONE
+    with frame(spark, rows).persisted() as scores:
+        fit(scores, 2)
+        assert scores.frame.storageLevel == StorageLevel.DISK_ONLY
+    assert scores.frame.storageLevel == StorageLevel.NONE
+
+
+def test_a_sample_of_users_is_the_same_however_partitioned(spark: SparkSession) -> None:
+    rows = blobs((300, 200), distance=4)
+    few, many = (frame(spark, rows, n).sample(100, seed=3) for n in (1, 4))
+    assert 70 < len(few.ids) < 130 and (np.diff(few.ids) > 0).all()
+    for found in (few, many):
+        position = few.ids - 1000
+        np.testing.assert_array_equal(found.ids, few.ids)
+        np.testing.assert_array_equal(found.scores, rows[position])
+        np.testing.assert_array_equal(found.n_ratings, position)
+        np.testing.assert_array_equal(found.means, -rows[position, 0])
 
 
 def test_the_best_of_several_starts_is_taken(spark: SparkSession, sample_size: int) -> None:

@@ -18,7 +18,7 @@ from tastemap.clustering.centres import Centres
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, Segmentation, assignments
+from tastemap.segmentation import Projection, Segmentation, assignments, scores
 from tastemap.weighting import Weighting
 
 K, M = 3, 2
@@ -69,7 +69,8 @@ def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_pa
 
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
     found = profiles.aggregate(matrix(spark, LOG, 3), SEGMENTS, AXES)
-    users = assignments(matrix(spark, LOG, 2), SEGMENTS).frame().toPandas()
+    scored = scores(matrix(spark, LOG, 2), SEGMENTS.projection, len(TABLE))
+    users = assignments(scored, SEGMENTS.model).frame().toPandas()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["cluster"].sort_index(),
         expected_clusters(),

@@ -14,7 +14,7 @@ from tastemap.clustering.centres import Centres
 from tastemap.hashing import uniform
 from tastemap.report import sample
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, Segmentation
+from tastemap.segmentation import Projection, Segmentation, scores
 from tastemap.weighting import Weighting
 
 LOG = random_log(200, 40, 4000, seed=3)
@@ -55,8 +55,8 @@ def test_the_log_is_worth_it() -> None:
 @pytest.mark.smoke
 @pytest.mark.parametrize("n_partitions", [1, 5])
 def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -> None:
-    projection = SEGMENTS.projection
-    people = sample.choose_people(matrix(spark, LOG, n_partitions), projection, len(USERS), seed=7)
+    scored = scores(matrix(spark, LOG, n_partitions), SEGMENTS.projection, len(USERS))
+    people = sample.choose_people(scored, seed=7)
     found = sample.assigned(people, SEGMENTS.model)
     table = found.table.set_index("user_id")
     expected = USERS.loc[table.index]
@@ -76,7 +76,7 @@ def test_everybody_where_there_are_few(spark: SparkSession, n_partitions: int) -
 
 def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
     found = [
-        sample.choose_people(matrix(spark, LOG, n), SEGMENTS.projection, len(USERS), seed=7, size=60)
+        sample.choose_people(scores(matrix(spark, LOG, n), SEGMENTS.projection, len(USERS)), seed=7, size=60)
         for n in (1, 4)
     ]
     ids = np.sort(USERS.index.to_numpy())

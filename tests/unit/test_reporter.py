@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -33,10 +34,6 @@ class Run:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
 
-    def read(self, name: str) -> pd.DataFrame:
-        assert name == "assignments"
-        return pd.DataFrame()
-
     def write_text(self, name: str, text: str) -> None:
         self.texts[name] = text
 
@@ -47,15 +44,16 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Reporter, Run
     people = SHOWN.sample.people
     alone = People(people.table.drop(columns=["cluster", "membership"]), people.scores)
     monkeypatch.setattr(reporter.sample, "choose_people", lambda *_: alone)
+    monkeypatch.setattr(reporter, "assignments", Mock())
     monkeypatch.setattr(reporter.sample, "choose_members", lambda assignments: assignments)
     monkeypatch.setattr(reporter.sample, "members", lambda *_: SHOWN.sample.members)
     monkeypatch.setattr(reporter, "_rejects", lambda *_: SHOWN.rejects)
 
     def make(beside: ThreadPoolExecutor, config: Config | None = None) -> tuple[Reporter, Run]:
         run = Run()
-        made = Reporter(run, None, contents.MOVIE_IDS, config or Config(), beside)  # type: ignore[arg-type]
-        made.choose_people(None, len(people.table))  # type: ignore[arg-type]
-        made.choose_members()
+        made = Reporter(run, None, None, contents.MOVIE_IDS, config or Config(), beside)  # type: ignore[arg-type]
+        made.choose_people()
+        made.choose_members(CLUSTERS)
         tables = {
             "profiles": SHOWN.profiles,
             "cluster_movies": SHOWN.movies,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, compress
 from typing import Generic, Protocol, Self, TypeVar
@@ -14,7 +15,6 @@ from typing import Generic, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tastemap.blocks import STORAGE
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
 
@@ -116,17 +116,14 @@ def fit_many(
     brings home the sums of each from every task.
     """
     if scores.n_rows <= SAMPLE:
-        rows = scores.sample(SAMPLE, seed)
+        rows = scores.sample(SAMPLE, seed).scores
         return [_best(_on_sample(rows[:, :m], k, starts, max_iterations)) for m, k in shapes]
-    scores.frame.persist(STORAGE)
-    try:
-        sample = scores.sample(SAMPLE, seed)
+    with nullcontext() if scores.frame.is_cached else scores.persisted():
+        sample = scores.sample(SAMPLE, seed).scores
         of_shapes = [
             promising(_on_sample(sample[:, :m], k, starts, max_iterations), sample[:, :m]) for m, k in shapes
         ]
         refined = iter(refine(scores, list(chain.from_iterable(of_shapes)), max_iterations))
-    finally:
-        scores.frame.unpersist()
     return [_best([next(refined) for _ in of_shape]) for of_shape in of_shapes]
 
 

@@ -1,10 +1,10 @@
-"""Principal component scores as blocks: what is clustered."""
+"""Users by their principal component scores, in blocks: what is clustered, assigned and shown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,20 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ScoreBlock:
-    """Some rows of scores with the ids of what they describe."""
+    """Some users' scores, and what else is told of each without reading the ratings again."""
 
     ids: npt.NDArray[np.int64]
     """Of shape (n,)."""
     scores: Array
     """Of shape (n, m)."""
+    n_ratings: npt.NDArray[np.int32]
+    """Number of ratings, of shape (n,)."""
+    means: Array
+    """Mean rating, of shape (n,)."""
+
+    def __getitem__(self, chosen: npt.NDArray[np.bool_ | np.int64]) -> ScoreBlock:
+        """Some of the users."""
+        return ScoreBlock(self.ids[chosen], self.scores[chosen], self.n_ratings[chosen], self.means[chosen])
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
     n_rows: int
     columns: ClassVar[Sequence[str]] = tuple(schemas.SCORES.names)
 
-    def sample(self, size: int, seed: int) -> Array:
+    def sample(self, size: int, seed: int) -> ScoreBlock:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.
 
         Rows are chosen by the hash of their ids, so the sample is the same for any partitioning.
@@ -44,23 +52,24 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
         def choose(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
             for block in blocks:
                 chosen = uniform(block.ids, seed) < share
-                yield encode(ScoreBlock(block.ids[chosen], block.scores[chosen]))
+                yield encode(block[chosen])
 
         rows = self.map_blocks(choose, schemas.SCORES).toPandas()  # bounded: see above
-        blocks = list(decode(pa.RecordBatch.from_pandas(rows)))
-        order = np.argsort(np.concatenate([block.ids for block in blocks]))
-        return np.concatenate([block.scores for block in blocks])[order]
+        blocks = decode(pa.RecordBatch.from_pandas(rows))
+        columns = zip(*((one.ids, one.scores, one.n_ratings, one.means) for one in blocks), strict=True)
+        whole = ScoreBlock(*(np.concatenate(column) for column in columns))
+        return whole[np.argsort(whole.ids)]
 
 
 def encode(block: ScoreBlock) -> pa.RecordBatch:
-    """One DataFrame row, of `schemas.SCORES`: 4 bytes a score, a relative rounding of 6e-8."""
-    cells = [compact.cell(block.ids), compact.cell(block.scores.astype(np.float32).ravel())]
-    return pa.record_batch(cells, names=schemas.SCORES.names)
+    """One DataFrame row, of `schemas.SCORES`."""
+    arrays: list[npt.NDArray[Any]] = [block.ids, block.scores.ravel(), block.n_ratings, block.means]
+    return pa.record_batch([compact.cell(array) for array in arrays], names=schemas.SCORES.names)
 
 
 def decode(batch: pa.RecordBatch) -> Iterator[ScoreBlock]:
     """The blocks of a batch of encoded rows, without empty ones; their arrays are not to be written to."""
     for row in range(batch.num_rows):
-        ids, scores = (compact.read(batch[name][row]).values() for name in schemas.SCORES.names)
+        ids, scores, *told = (compact.read(batch[name][row]).values() for name in schemas.SCORES.names)
         if ids.size:
-            yield ScoreBlock(ids, scores.astype(np.float64).reshape(ids.size, -1))
+            yield ScoreBlock(ids, scores.reshape(ids.size, -1), *told)

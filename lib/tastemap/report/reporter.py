@@ -14,12 +14,13 @@ import pandas as pd
 from tastemap import activity
 from tastemap.blocks import BlockMatrix
 from tastemap.clustering.assignment import Clusters
+from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config, ReportConfig
 from tastemap.errors import UserError
 from tastemap.report import embedding, images, sample
 from tastemap.report.content import Content, Members, MovieIds, People, Plane, Sample
 from tastemap.runs import Run
-from tastemap.segmentation import Projection
+from tastemap.segmentation import assignments
 
 if TYPE_CHECKING:  # it is Bokeh's
     from tastemap.report.page import Charts, Drawn
@@ -61,9 +62,11 @@ class Reporter:
     Parameters
     ----------
     run : Run
-        That has written `rejects`; `assignments` as well before members are chosen.
+        That has written `rejects`.
     matrix : BlockMatrix
         Ratings, under the ids that may be shown.
+    scores : ScoreMatrix
+        The same users, under the same ids.
     movie_ids : ndarray of shape (d,)
         By column of the matrix.
     config : Config
@@ -72,10 +75,17 @@ class Reporter:
     """
 
     def __init__(
-        self, run: Run, matrix: BlockMatrix, movie_ids: MovieIds, config: Config, beside: Executor
+        self,
+        run: Run,
+        matrix: BlockMatrix,
+        scores: ScoreMatrix,
+        movie_ids: MovieIds,
+        config: Config,
+        beside: Executor,
     ) -> None:
         self._run = run
         self._matrix = matrix
+        self._scores = scores
         self._movie_ids = movie_ids
         self._config = config
         self._beside = beside
@@ -85,19 +95,20 @@ class Reporter:
         self._drawn: Future[Drawn]
         self._drawn_members: Future[Charts]
 
-    def choose_people(self, projection: Projection, n_users: int) -> None:
+    def choose_people(self) -> None:
         """Sample the users and embed them, beside what comes next."""
 
         def embedded() -> tuple[People, Plane | None]:
-            people = sample.choose_people(self._matrix, projection, n_users, self._config.run.seed)
+            people = sample.choose_people(self._scores, self._config.run.seed)
             return people, embedding.neighbours(people.scores, self._config.run.seed)
 
         self._people = self._beside.submit(embedded)
 
-    def choose_members(self) -> None:
-        """Choose members of each cluster from the table `assignments`, beside what comes next."""
+    def choose_members(self, clusters: Clusters) -> None:
+        """Choose members of each cluster, beside what comes next."""
         if self._config.privacy.min_cell_users == 1:  # else no single people are to be shown
-            self._chosen = self._beside.submit(lambda: sample.choose_members(self._run.read("assignments")))
+            assigned = assignments(self._scores, clusters).frame()
+            self._chosen = self._beside.submit(sample.choose_members, assigned)
 
     def draw(
         self,

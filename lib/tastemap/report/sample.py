@@ -13,10 +13,9 @@ from pyspark.sql import DataFrame
 
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Clusters
+from tastemap.clustering.scores import ScoreMatrix
 from tastemap.executors import map_in_arrow
-from tastemap.hashing import uniform
 from tastemap.report.content import Array, Members, MovieIds, People
-from tastemap.segmentation import Projection
 
 N_PEOPLE = 2_000
 """People on the map, about: each is in the sample with the same chance."""
@@ -27,7 +26,6 @@ N_BEST_RANKED = 50
 N_TYPICAL = 3
 """Members nearest to the centre."""
 
-_PEOPLE = "user_id long, n_ratings int, mean_rating double, scores array<double>"
 _CANDIDATES = ("user_id", "cluster", "n_ratings", "distance")
 _CHOSEN = ("user_id", "cluster", "n_ratings", "typical", "place")
 
@@ -64,37 +62,11 @@ def members(
     )
 
 
-def choose_people(
-    matrix: BlockMatrix, projection: Projection, n_users: int, seed: int, size: int = N_PEOPLE
-) -> People:
-    """About `size` people, or all where there are no more, by id: one pass over the blocks."""
-    share = size / n_users if n_users > size else 1.0
-
-    def choose(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        for block in blocks:
-            chosen = uniform(block.ids, seed) < share
-            if chosen.any():
-                yield describe(Block(block.ids[chosen], block.matrix[chosen]), projection)
-
-    found = matrix.map_blocks(choose, _PEOPLE).toPandas().sort_values("user_id", ignore_index=True)
-    scores = np.array(found.pop("scores").tolist(), dtype=np.float64)
-    return People(found, scores.reshape(len(found), projection.components.shape[1]))
-
-
-def describe(block: Block, projection: Projection) -> pa.RecordBatch:
-    """People of a block and their scores, a row each."""
-    scores = projection.scores(block.matrix)
-    n_ratings = np.diff(block.matrix.indptr)
-    means = np.asarray(block.matrix.astype(np.float64).sum(axis=1)).ravel() / np.maximum(n_ratings, 1)
-    ends = np.arange(len(scores) + 1, dtype=np.int32) * scores.shape[1]
-    columns = [
-        pa.array(block.ids),
-        pa.array(n_ratings.astype(np.int32)),
-        pa.array(means),
-        pa.ListArray.from_arrays(pa.array(ends), pa.array(scores.ravel())),
-    ]
-    names = [field.split()[0] for field in _PEOPLE.split(", ")]
-    return pa.record_batch(columns, names=names)
+def choose_people(scores: ScoreMatrix, seed: int, size: int = N_PEOPLE) -> People:
+    """About `size` people, or all where there are no more, by id."""
+    found = scores.sample(size, seed)
+    table = {"user_id": found.ids, "n_ratings": found.n_ratings, "mean_rating": found.means}
+    return People(pd.DataFrame(table), found.scores)
 
 
 def assigned(people: People, clusters: Clusters) -> People:
