@@ -14,7 +14,7 @@ from tastemap.clustering.centres import Centres
 from tastemap.hashing import uniform
 from tastemap.report import sample
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, Segmentation, scores
+from tastemap.segmentation import Projection, Segmentation, assignments, scores
 from tastemap.weighting import Weighting
 
 LOG = random_log(200, 40, 4000, seed=3)
@@ -88,13 +88,9 @@ def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
 
 
 def test_members_against_pandas(spark: SparkSession) -> None:
-    assignments = spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
     assert USERS["cluster"].value_counts().max() > sample.N_ACTIVE  # somebody is left out
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "16")  # several to a task
-    try:
-        found = sample.choose_members(assignments.repartition(3))
-    finally:
-        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    n_partitions = 2 * spark.sparkContext.defaultParallelism  # several blocks to a task
+    found = chosen_members(spark, n_partitions)
     for cluster, users in USERS.reset_index().groupby("cluster"):
         own = found[found["cluster"] == cluster]
         active = users.sort_values(["n_ratings", "user_id"], ascending=[False, True]).head(sample.N_ACTIVE)
@@ -115,10 +111,9 @@ def test_ratings_that_are_looked_up(spark: SparkSession, n_partitions: int) -> N
         np.testing.assert_array_equal(found[user], TABLE.loc[user].to_numpy()[columns[cluster]])
 
 
-def chosen_members(spark: SparkSession) -> pd.DataFrame:
-    return sample.choose_members(
-        spark.createDataFrame(USERS.reset_index()[["user_id", "cluster", "distance", "n_ratings"]])
-    )
+def chosen_members(spark: SparkSession, n_partitions: int = 2) -> pd.DataFrame:
+    scored = scores(matrix(spark, LOG, n_partitions), SEGMENTS.projection, len(USERS))
+    return sample.choose_members(assignments(scored, SEGMENTS.model))
 
 
 def test_members_of_all_clusters(spark: SparkSession) -> None:

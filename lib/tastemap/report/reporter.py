@@ -107,7 +107,7 @@ class Reporter:
     def choose_members(self, clusters: Clusters) -> None:
         """Choose members of each cluster, beside what comes next."""
         if self._config.privacy.min_cell_users == 1:  # else no single people are to be shown
-            assigned = assignments(self._scores, clusters).frame()
+            assigned = assignments(self._scores, clusters)
             self._chosen = self._beside.submit(sample.choose_members, assigned)
 
     def draw(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
+from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreMatrix
@@ -26,7 +27,6 @@ N_BEST_RANKED = 50
 N_TYPICAL = 3
 """Members nearest to the centre."""
 
-_CANDIDATES = ("user_id", "cluster", "n_ratings", "distance")
 _CHOSEN = ("user_id", "cluster", "n_ratings", "typical", "place")
 
 
@@ -83,15 +83,19 @@ def movies_to_show(cluster_movies: pd.DataFrame, cluster: int) -> MovieIds:
     return pd.concat([most, best])["movie_id"].drop_duplicates().to_numpy(np.int32)
 
 
-def choose_members(assignments: DataFrame) -> pd.DataFrame:
+def choose_members(assignments: BlockTable[Any]) -> pd.DataFrame:
     """The most active and the most typical members of each cluster: at most 73 rows a cluster.
 
     Columns user_id, cluster, n_ratings, typical (or else active), place (1, 2, …). Equals go by id. One pass:
     each task keeps its own 73 of a cluster, then one keeps those of all. Windows of Spark's sort all users.
     """
-    rows = assignments.select(*_CANDIDATES)
-    of_tasks = map_in_arrow(rows, _foremost, rows.schema)
-    found = map_in_arrow(of_tasks.repartition(1), _foremost, rows.schema).toPandas()  # bounded: see above
+    assign, schema = assignments.rows, assignments.schema
+
+    def of_task(blocks: Iterator[Any]) -> Iterator[pa.RecordBatch]:
+        return _foremost(assign(blocks))
+
+    of_tasks = assignments.blocks.map_blocks(of_task, schema)
+    found = map_in_arrow(of_tasks.repartition(1), _foremost, schema).toPandas()  # bounded: see above
     chosen = pd.concat([_first(found, typical=False), _first(found, typical=True)])
     return chosen.sort_values(["cluster", "typical", "place"], ignore_index=True)[list(_CHOSEN)]
 
@@ -102,7 +106,7 @@ def _foremost(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         users = batch.to_pandas() if kept is None else pd.concat([kept, batch.to_pandas()])
         both = pd.concat([_first(users, typical=False), _first(users, typical=True)])
-        kept = both[list(_CANDIDATES)].drop_duplicates("user_id")
+        kept = both[users.columns].drop_duplicates("user_id")
     if kept is not None:
         yield pa.RecordBatch.from_pandas(kept, preserve_index=False)
 
