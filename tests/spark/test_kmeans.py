@@ -44,7 +44,7 @@ def sample_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> ScoreMatrix:
-    """Rows in five blocks, one of them empty."""
+    """Rows in five blocks, one of them empty; `rows` are floats of four bytes."""
     shares = [*np.array_split(np.arange(len(rows)), 4), np.arange(0)]
     blocks = [
         encode(ScoreBlock(1000 + share, rows[share], share.astype(np.int32), -rows[share, 0]))
@@ -94,17 +94,22 @@ def test_many_shapes_at_once_as_one_by_one(spark: SparkSession, sample_size: int
         assert together.model.centres.shape == (k, m or 6)
 
 
+def rounded(rows: Array) -> Array:
+    """As rounded score blocks hold them."""
+    return rows.astype(np.float32).astype(np.float64)
+
+
 def blobs(sizes: tuple[int, ...], *, distance: float, m: int = 5, seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     middles = distance * rng.normal(size=(len(sizes), m))
-    return np.vstack([m + rng.normal(size=(n, m.size)) for n, m in zip(sizes, middles, strict=True)])
+    return rounded(np.vstack([m + rng.normal(size=(n, m.size)) for n, m in zip(sizes, middles, strict=True)]))
 
 
 def like_real_scores(n: int = 3000, m: int = 16) -> Array:
     """Rows of length 1 in a few directions that overlap, with variances that fall off slowly."""
     rng = np.random.default_rng(3)
     tastes = rng.normal(size=(6, m))[rng.integers(0, 6, n)] + 1.5 * rng.normal(size=(n, m))
-    return tastes / np.linalg.norm(tastes, axis=1, keepdims=True) * np.arange(1, m + 1) ** -0.25
+    return rounded(tastes / np.linalg.norm(tastes, axis=1, keepdims=True) * np.arange(1, m + 1) ** -0.25)
 
 
 def test_separated_blobs_as_scikit_learn_finds_them(spark: SparkSession, sample_size: int) -> None:
@@ -221,15 +226,22 @@ def test_planted_taste_groups_are_found_again(spark: SparkSession, tmp_path: Pat
     assert adjusted_rand_score(groups.reindex(table.index), table["cluster"]) >= 0.95
 
 
-def test_scores_stay_persisted_for_whoever_did_it(spark: SparkSession, sample_size: int) -> None:
-    rows = blobs((80, 70), distance=4)
-    alone = frame(spark, rows)
-    fit(alone, 2)
-    assert alone.frame.storageLevel == StorageLevel.NONE
-    with frame(spark, rows).persisted() as scores:
+def test_nothing_stays_persisted_but_what_was(spark: SparkSession, sample_size: int) -> None:
+    before = len(spark.sparkContext._jsc.getPersistentRDDs())
+    with frame(spark, blobs((80, 70), distance=4)).persisted() as scores:
         fit(scores, 2)
         assert scores.frame.storageLevel == StorageLevel.DISK_ONLY
-    assert scores.frame.storageLevel == StorageLevel.NONE
+        assert len(spark.sparkContext._jsc.getPersistentRDDs()) == before + 1
+    assert len(spark.sparkContext._jsc.getPersistentRDDs()) == before
+
+
+def test_rounded_scores(spark: SparkSession) -> None:
+    rows = np.random.default_rng(0).normal(size=(90, 3))
+    exact = frame(spark, rows)
+    found, told = exact.rounded().sample(100, seed=1), exact.sample(100, seed=1)
+    np.testing.assert_array_equal(found.scores, rounded(rows))
+    np.testing.assert_array_equal(told.scores, rows)
+    np.testing.assert_array_equal(found.ids, told.ids)
 
 
 def test_a_sample_of_users_is_the_same_however_partitioned(spark: SparkSession) -> None:

@@ -44,7 +44,7 @@ def fit_many(
     Parameters
     ----------
     scores : ScoreMatrix
-        Persisted here while it is read again and again, unless it is already.
+        Read once: what is read again and again is persisted here.
     shapes : sequence of pairs of int
         m, the leading components to cluster on (None: all), and k, the clusters; fewer result where there
         are fewer distinct rows, or where a cluster loses all of its rows.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, compress
 from typing import Generic, Protocol, Self, TypeVar
@@ -118,12 +117,12 @@ def fit_many(
     if scores.n_rows <= SAMPLE:
         rows = scores.sample(SAMPLE, seed).scores
         return [_best(_on_sample(rows[:, :m], k, starts, max_iterations)) for m, k in shapes]
-    with nullcontext() if scores.frame.is_cached else scores.persisted():
-        sample = scores.sample(SAMPLE, seed).scores
+    with scores.rounded().persisted() as rounded:
+        sample = rounded.sample(SAMPLE, seed).scores
         of_shapes = [
             promising(_on_sample(sample[:, :m], k, starts, max_iterations), sample[:, :m]) for m, k in shapes
         ]
-        refined = iter(refine(scores, list(chain.from_iterable(of_shapes)), max_iterations))
+        refined = iter(refine(rounded, list(chain.from_iterable(of_shapes)), max_iterations))
     return [_best([next(refined) for _ in of_shape]) for of_shape in of_shapes]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,15 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
     n_rows: int
     columns: ClassVar[Sequence[str]] = tuple(schemas.SCORES.names)
 
+    def rounded(self) -> ScoreMatrix:
+        """The same in 4 bytes a score, a relative rounding of 6e-8: half as much to read time and again."""
+
+        def convert(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
+            for block in blocks:
+                yield encode(replace(block, scores=block.scores.astype(np.float32)))
+
+        return replace(self, frame=self.map_partitions(convert, schemas.SCORES))
+
     def sample(self, size: int, seed: int) -> ScoreBlock:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.
 
@@ -72,4 +81,4 @@ def decode(batch: pa.RecordBatch) -> Iterator[ScoreBlock]:
     for row in range(batch.num_rows):
         ids, scores, *told = (compact.read(batch[name][row]).values() for name in schemas.SCORES.names)
         if ids.size:
-            yield ScoreBlock(ids, scores.reshape(ids.size, -1), *told)
+            yield ScoreBlock(ids, scores.astype(np.float64, copy=False).reshape(ids.size, -1), *told)
