@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -15,6 +16,9 @@ from tastemap.blocks import BlockFrame
 from tastemap.hashing import uniform
 
 Array = npt.NDArray[np.float64]
+
+SCORES_PER_ROW = 1 << 19
+"""Scores in a DataFrame row, 4 MB: where users rate little a block holds very many of them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
             for block in blocks:
                 yield encode(replace(block, scores=block.scores.astype(np.float32)))
 
-        return replace(self, frame=self.map_partitions(convert, schemas.SCORES))
+        frame = self.map_partitions(convert, schemas.SCORES)
+        return ScoreMatrix(frame, self.n_partitions, decode, self.n_rows)
 
     def sample(self, size: int, seed: int) -> ScoreBlock:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.
@@ -71,9 +76,14 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
 
 
 def encode(block: ScoreBlock) -> pa.RecordBatch:
-    """One DataFrame row, of `schemas.SCORES`."""
-    arrays: list[npt.NDArray[Any]] = [block.ids, block.scores.ravel(), block.n_ratings, block.means]
-    return pa.record_batch([compact.cell(array) for array in arrays], names=schemas.SCORES.names)
+    """DataFrame rows of `schemas.SCORES`: one, or more where it would hold too much."""
+    arrays: list[npt.NDArray[Any]] = [block.ids, block.scores, block.n_ratings, block.means]
+    n_rows = max(1, math.ceil(block.scores.size / SCORES_PER_ROW))
+    columns = [
+        pa.array([compact.narrow(part.ravel()).to_bytes() for part in np.array_split(array, n_rows)])
+        for array in arrays
+    ]
+    return pa.record_batch(columns, names=schemas.SCORES.names)
 
 
 def decode(batch: pa.RecordBatch) -> Iterator[ScoreBlock]:
