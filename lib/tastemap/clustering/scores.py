@@ -78,7 +78,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
 def encode(block: ScoreBlock) -> pa.RecordBatch:
     """DataFrame rows of `schemas.SCORES`: one, or more where it would hold too much."""
     arrays: list[npt.NDArray[Any]] = [block.ids, block.scores, block.n_ratings, block.means]
-    n_rows = max(1, math.ceil(block.scores.size / SCORES_PER_ROW))
+    n_rows = max(1, min(block.ids.size, math.ceil(block.scores.size / SCORES_PER_ROW)))
     columns = [
         pa.array([compact.narrow(part.ravel()).to_bytes() for part in np.array_split(array, n_rows)])
         for array in arrays
