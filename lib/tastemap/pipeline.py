@@ -100,6 +100,10 @@ def cluster_users(
             choice = fitting.choose_clusters(kept, titles, run, config, stages)
             reduction = fitting.reduce(kept, titles, run, config, stages)
             with segmentation.scores(matrix, reduction.projection, n_users).persisted() as scores:
+                with stages("project", "users") as stage:
+                    # Before threads read them: what they had begun to persist would outlive a failure.
+                    scores.frame.count()
+                    stage.rows = n_users
                 report = None
                 if wanted:
                     shown = named(matrix, pseudonyms), named(scores, pseudonyms)
