@@ -17,7 +17,7 @@ from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates, Axes
 from tastemap.report import embedding, page, sample
 from tastemap.report.content import Content, Members, People, Sample
-from tastemap.segmentation import Projection, Segmentation, score
+from tastemap.segmentation import Projection, Segmentation, score_block
 from tastemap.weighting import Weighting
 
 GENRES = ("Comedy", "Horror", "Romance", "War")
@@ -74,10 +74,8 @@ def content(
     axes = Axes(profiles.rating_bars((0.5, 5.0)), known.labels().of_movies, tuple(range(30, 36)))
     aggregates = Aggregates(*profiles.aggregate_block(block, segments, axes))
     movies = profiles.cluster_movies(aggregates, known, 25.0)
-    scored = score(block, segments.projection)
-    table = pd.DataFrame({"user_id": scored.ids, "n_ratings": scored.n_ratings, "mean_rating": scored.means})
-    scores = scored.scores
-    people = sample.assigned(People(table, scores), segments.model).table
+    shown = sample.people(score_block(block, segments.projection))
+    people = sample.assigned(shown, segments.model).table
     of_activity = (
         people.groupby("cluster")["n_ratings"].quantile([0, 0.25, 0.5, 0.75, 1]).unstack().astype(int)
     )
@@ -93,11 +91,11 @@ def content(
         years=profiles.cluster_years(aggregates, known),
         components=profiles.components(decomposition(segments), known),
         sample=Sample(
-            People(people, scores),
+            People(people, shown.scores),
             tuple(members(cluster, movies, people, block) for cluster in range(K)),
             bars_of_activity(people),
         ),
-        neighbours=embedding.neighbours(scores, seed=7),
+        neighbours=embedding.neighbours(shown.scores, seed=7),
         evaluation=evaluation,
         user_ids=user_ids,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tastemap import cleaning, pivot, schemas
-from tastemap.blocks import STORAGE, BlockMatrix
+from tastemap.blocks import BlockMatrix
 from tastemap.config import Config
 from tastemap.errors import UserError
 from tastemap.filesystem import reading
@@ -40,9 +40,7 @@ def cleaned(log: RatingLog, run: Run, config: Config, stages: Stages) -> Iterato
     """Ratings that are kept, as persisted blocks; what is not kept is counted and quarantined."""
     with ExitStack() as persisted:
         with log.in_batches():
-            gathered = pivot.gather(log)
-            gathered.frame.persist(STORAGE)
-            persisted.callback(gathered.frame.unpersist)
+            gathered = persisted.enter_context(pivot.gather(log).persisted())
             with reading("the rating log"), stages("read and pivot", "ratings") as stage:
                 counts = cleaning.count(gathered.frame)
                 stage.rows = counts.ratings_in
@@ -57,8 +55,7 @@ def cleaned(log: RatingLog, run: Run, config: Config, stages: Stages) -> Iterato
                 run.write_small("rejects", pd.DataFrame(columns=rejects.columns), schemas.REJECTS)
             movies = cleaning.frequent_movies(gathered, config.cleaning)
             matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-            matrix.frame.persist(STORAGE)
-            persisted.callback(matrix.frame.unpersist)
+            persisted.enter_context(matrix.persisted())
             users, ratings = pivot.size(matrix)
             stage.rows = ratings
         gathered.frame.unpersist()  # its successor is complete

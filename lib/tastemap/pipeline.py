@@ -19,7 +19,7 @@ from tastemap.config import Config
 from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
-from tastemap.pseudonyms import Pseudonyms, check_distinct, named, user_table
+from tastemap.pseudonyms import Pseudonyms, check_distinct, pseudonymised, user_table
 from tastemap.report import reporter
 from tastemap.runs import Run
 from tastemap.sources import open_log
@@ -106,7 +106,7 @@ def cluster_users(
                     stage.rows = n_users
                 report = None
                 if wanted:
-                    shown = named(matrix, pseudonyms), named(scores, pseudonyms)
+                    shown = pseudonymised(matrix, pseudonyms), pseudonymised(scores, pseudonyms)
                     report = reporter.Reporter(run, *shown, titles.movie_ids, config, beside)
                     report.choose_people()
                 fitted = fitting.cluster(kept, reduction, scores, choice, earlier, config, stages)

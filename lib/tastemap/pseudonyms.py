@@ -97,8 +97,8 @@ class Pseudonyms:
         return renamed
 
 
-def named(frame: Frame, pseudonyms: Pseudonyms | None) -> Frame:
-    """The same rows under the ids that may be shown."""
+def pseudonymised(frame: Frame, pseudonyms: Pseudonyms | None) -> Frame:
+    """The same rows under pseudonyms, if there are any: under the ids that may be shown."""
     return frame if pseudonyms is None else pseudonyms.applied(frame)
 
 
@@ -110,7 +110,7 @@ def user_table(
     Blocks hold users by id, so that where a row stands would tell which id it is of: one shuffle puts
     pseudonyms into an order of their own.
     """
-    table = make(named(frame, pseudonyms))
+    table = make(pseudonymised(frame, pseudonyms))
     if pseudonyms is None:
         return table
     return table.frame().repartition("user_id").sortWithinPartitions("user_id")

@@ -227,7 +227,10 @@ SEGMENT_CHANGES = _table(
 """
 
 SCORES = _table(
-    ("ids", BinaryType()), ("scores", BinaryType()), ("n_ratings", BinaryType()), ("means", BinaryType())
+    ("ids", BinaryType()),
+    ("scores", BinaryType()),
+    ("n_ratings", BinaryType()),
+    ("mean_ratings", BinaryType()),
 )
 """Blocks of users: their principal component scores, row by row, and their ratings' numbers and means.
 

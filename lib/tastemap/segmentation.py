@@ -64,18 +64,18 @@ def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMat
 
     def project(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            yield encode(score(block, projection))
+            yield encode(score_block(block, projection))
 
     frame = matrix.map_partitions(project, schemas.SCORES)
     return ScoreMatrix(frame, matrix.n_partitions, decode, n_rows)
 
 
-def score(block: Block, projection: Projection) -> ScoreBlock:
+def score_block(block: Block, projection: Projection) -> ScoreBlock:
     """Scores of a block's users."""
     ratings = block.matrix
     n_ratings = np.diff(ratings.indptr).astype(np.int32)
-    means = vectors.row_sums(ratings.data, ratings) / np.maximum(n_ratings, 1)
-    return ScoreBlock(block.ids, projection.scores(ratings), n_ratings, means)
+    mean_ratings = vectors.row_sums(ratings.data, ratings) / np.maximum(n_ratings, 1)
+    return ScoreBlock(block.ids, projection.scores(ratings), n_ratings, mean_ratings)
 
 
 def assignments(scores: ScoreMatrix, clusters: Clusters) -> BlockTable[ScoreBlock]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_many_shapes_at_once_as_one_by_one(spark: SparkSession, sample_size: int
 
 
 def rounded(rows: Array) -> Array:
-    """As rounded score blocks hold them."""
+    """As blocks in single precision hold them."""
     return rows.astype(np.float32).astype(np.float64)
 
 
@@ -235,13 +236,16 @@ def test_nothing_stays_persisted_but_what_was(spark: SparkSession, sample_size: 
     assert len(spark.sparkContext._jsc.getPersistentRDDs()) == before
 
 
-def test_rounded_scores(spark: SparkSession) -> None:
+def test_scores_in_single_precision(spark: SparkSession) -> None:
     rows = np.random.default_rng(0).normal(size=(90, 3))
     exact = frame(spark, rows)
-    found, told = exact.rounded().sample(100, seed=1), exact.sample(100, seed=1)
+    found, told = exact.single_precision().sample(100, seed=1), exact.sample(100, seed=1)
     np.testing.assert_array_equal(found.scores, rounded(rows))
     np.testing.assert_array_equal(told.scores, rows)
     np.testing.assert_array_equal(found.ids, told.ids)
+    # As under pseudonyms: what loading does to the blocks is done once.
+    shifted = exact.loading(lambda batch: (replace(one, ids=one.ids + 7) for one in decode(batch)))
+    np.testing.assert_array_equal(shifted.single_precision().sample(100, seed=1).ids, told.ids + 7)
 
 
 def test_a_sample_of_users_is_the_same_however_partitioned(spark: SparkSession) -> None:
@@ -253,7 +257,7 @@ def test_a_sample_of_users_is_the_same_however_partitioned(spark: SparkSession) 
         np.testing.assert_array_equal(found.ids, few.ids)
         np.testing.assert_array_equal(found.scores, rows[position])
         np.testing.assert_array_equal(found.n_ratings, position)
-        np.testing.assert_array_equal(found.means, -rows[position, 0])
+        np.testing.assert_array_equal(found.mean_ratings, -rows[position, 0])
 
 
 def test_the_best_of_several_starts_is_taken(spark: SparkSession, sample_size: int) -> None:

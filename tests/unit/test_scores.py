@@ -25,7 +25,7 @@ def test_a_large_block_takes_several_rows(
     assert batch.num_rows == n_rows
     parts = list(decode(batch))
     assert len(parts) == n_rows and all(part.scores.shape == (part.ids.size, 4) for part in parts)
-    for name in ("ids", "scores", "n_ratings", "means"):
+    for name in ("ids", "scores", "n_ratings", "mean_ratings"):
         np.testing.assert_array_equal(
             np.concatenate([getattr(part, name) for part in parts]), getattr(given, name)
         )

@@ -117,7 +117,7 @@ def fit_many(
     if scores.n_rows <= SAMPLE:
         rows = scores.sample(SAMPLE, seed).scores
         return [_best(_on_sample(rows[:, :m], k, starts, max_iterations)) for m, k in shapes]
-    with scores.rounded().persisted() as rounded:
+    with scores.single_precision().persisted() as rounded:
         sample = rounded.sample(SAMPLE, seed).scores
         of_shapes = [
             promising(_on_sample(sample[:, :m], k, starts, max_iterations), sample[:, :m]) for m, k in shapes

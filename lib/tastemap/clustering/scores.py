@@ -31,12 +31,14 @@ class ScoreBlock:
     """Of shape (n, m)."""
     n_ratings: npt.NDArray[np.int32]
     """Number of ratings, of shape (n,)."""
-    means: Array
+    mean_ratings: Array
     """Mean rating, of shape (n,)."""
 
     def __getitem__(self, chosen: npt.NDArray[np.bool_ | np.int64]) -> ScoreBlock:
         """Some of the users."""
-        return ScoreBlock(self.ids[chosen], self.scores[chosen], self.n_ratings[chosen], self.means[chosen])
+        return ScoreBlock(
+            self.ids[chosen], self.scores[chosen], self.n_ratings[chosen], self.mean_ratings[chosen]
+        )
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
     n_rows: int
     columns: ClassVar[Sequence[str]] = tuple(schemas.SCORES.names)
 
-    def rounded(self) -> ScoreMatrix:
+    def single_precision(self) -> ScoreMatrix:
         """The same in 4 bytes a score, a relative rounding of 6e-8: half as much to read time and again."""
 
         def convert(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
@@ -69,15 +71,19 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
                 yield encode(block[chosen])
 
         rows = self.map_blocks(choose, schemas.SCORES).toPandas()  # bounded: see above
-        blocks = decode(pa.RecordBatch.from_pandas(rows))
-        columns = zip(*((one.ids, one.scores, one.n_ratings, one.means) for one in blocks), strict=True)
-        whole = ScoreBlock(*(np.concatenate(column) for column in columns))
+        blocks = list(decode(pa.RecordBatch.from_pandas(rows)))
+        whole = ScoreBlock(
+            np.concatenate([block.ids for block in blocks]),
+            np.concatenate([block.scores for block in blocks]),
+            np.concatenate([block.n_ratings for block in blocks]),
+            np.concatenate([block.mean_ratings for block in blocks]),
+        )
         return whole[np.argsort(whole.ids)]
 
 
 def encode(block: ScoreBlock) -> pa.RecordBatch:
     """DataFrame rows of `schemas.SCORES`: one, or more where it would hold too much."""
-    arrays: list[npt.NDArray[Any]] = [block.ids, block.scores, block.n_ratings, block.means]
+    arrays: list[npt.NDArray[Any]] = [block.ids, block.scores, block.n_ratings, block.mean_ratings]
     n_rows = max(1, min(block.ids.size, math.ceil(block.scores.size / SCORES_PER_ROW)))
     columns = [
         pa.array([compact.narrow(part.ravel()).to_bytes() for part in np.array_split(array, n_rows)])

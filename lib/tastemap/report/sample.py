@@ -14,7 +14,7 @@ import pyarrow as pa
 from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Clusters
-from tastemap.clustering.scores import ScoreMatrix
+from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
 from tastemap.executors import map_in_arrow
 from tastemap.report.content import Array, Members, MovieIds, People
 
@@ -64,8 +64,12 @@ def members(
 
 def choose_people(scores: ScoreMatrix, seed: int, size: int = N_PEOPLE) -> People:
     """About `size` people, or all where there are no more, by id."""
-    found = scores.sample(size, seed)
-    table = {"user_id": found.ids, "n_ratings": found.n_ratings, "mean_rating": found.means}
+    return people(scores.sample(size, seed))
+
+
+def people(found: ScoreBlock) -> People:
+    """Some users, as the report shows them."""
+    table = {"user_id": found.ids, "n_ratings": found.n_ratings, "mean_rating": found.mean_ratings}
     return People(pd.DataFrame(table), found.scores)
 
 
