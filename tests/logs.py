@@ -12,6 +12,7 @@ from scipy import sparse
 
 from tastemap import schemas
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
+from tastemap.rows import Rows
 from tastemap.sources.log import RatingLog
 
 
@@ -66,7 +67,8 @@ def matrix(spark: SparkSession, log: pd.DataFrame, n_partitions: int, n_blocks: 
     blocks = [to_block(log[share == number], movie_ids) for number in range(n_blocks)]
     rows = [tuple(cell[0].as_py() for cell in encode(block).columns) for block in blocks]
     frame = spark.createDataFrame(spark.sparkContext.parallelize(rows, n_partitions), schemas.BLOCKS)
-    return BlockMatrix(frame, n_partitions, partial(decode, n_columns=movie_ids.size), movie_ids.size)
+    stored = Rows(frame, n_partitions, schemas.BLOCKS)
+    return BlockMatrix(stored, partial(decode, n_columns=movie_ids.size), movie_ids.size)
 
 
 def rating_log(

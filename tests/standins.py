@@ -14,7 +14,9 @@ import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
+from tastemap import schemas
 from tastemap.blocks import Block, BlockMatrix, decode, encode
+from tastemap.rows import Rows
 
 ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -86,4 +88,9 @@ def block_matrix(
     batches = [[encode(Block(next(of_blocks), block)) for block in blocks] for blocks in partitions]
     d = next(block.shape[1] for blocks in partitions for block in blocks)
     load = partial(decode, n_columns=d)
-    return BlockMatrix(LocalFrame(batches), len(batches), load, d)  # type: ignore[arg-type]
+    return BlockMatrix(rows_of(LocalFrame(batches)), load, d)
+
+
+def rows_of(frame: LocalFrame) -> Rows:
+    """The rows of a frame, as what passes over them takes them."""
+    return Rows(frame, len(frame.partitions), schemas.BLOCKS)  # type: ignore[arg-type]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
 from tastemap.executors import map_in_arrow
+from tastemap.rows import Rows
 
 Array = npt.NDArray[np.float64]
 Partial = Callable[[Iterator[pa.RecordBatch]], Sequence[Array]]
@@ -24,7 +24,7 @@ _SCHEMA = "slice int, sums binary"
 
 
 def sum_arrays(
-    frame: DataFrame, n_partitions: int, partial: Partial, shapes: Sequence[tuple[int, ...]]
+    rows: Rows, columns: Sequence[str], partial: Partial, shapes: Sequence[tuple[int, ...]]
 ) -> list[Array]:
     """Sum the arrays that `partial` makes of each partition.
 
@@ -34,10 +34,10 @@ def sum_arrays(
 
     Parameters
     ----------
-    frame : DataFrame
+    rows : Rows
         Read once.
-    n_partitions : int
-        Of the frame.
+    columns : sequence of str
+        Those that are needed of them.
     partial : callable
         Batches of a partition to float64 arrays of the given shapes. Runs on executors.
     shapes : sequence of tuple of int
@@ -56,9 +56,9 @@ def sum_arrays(
         flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
         yield from _to_slices(flat)
 
-    partials = map_in_arrow(frame, slices, _SCHEMA)
-    if n_partitions > MAX_PARTIALS_ON_DRIVER:
-        reducers = min(math.ceil(total / SLICE), frame.sparkSession.sparkContext.defaultParallelism)
+    partials = rows.mapped(slices, _SCHEMA, columns).frame
+    if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
+        reducers = min(math.ceil(total / SLICE), partials.sparkSession.sparkContext.defaultParallelism)
         partials = map_in_arrow(partials.repartition(reducers, "slice"), _add_slices, _SCHEMA)
     flat = np.zeros(total)
     found = partials.toPandas()  # bounded: see above; by Arrow, for rows are pickled

@@ -16,15 +16,15 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 from scipy import sparse
 
 from tastemap import compact, schemas, vectors
 from tastemap.aggregation import Array, sum_arrays
-from tastemap.executors import ArrowFunction, map_in_arrow
+from tastemap.executors import ArrowFunction
 from tastemap.hashing import uniform
+from tastemap.rows import Rows
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -36,9 +36,6 @@ BlockSums = Callable[[Iterator[B]], Sequence[Array]]
 
 NO_YEAR = np.iinfo(np.int16).min
 """Year of a value whose time is not known."""
-STORAGE = StorageLevel.DISK_ONLY
-"""Where blocks are persisted: read from the system's page cache while there is memory, else from disk.
-Measured on a log of Netflix's size: a pass takes as long as from the heap, which then needs 1 GB less."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,17 @@ class Block:
 class BlockFrame(Generic[B]):
     """Blocks of some kind, spread over executors."""
 
-    frame: DataFrame
-    """A row a block; whoever passes over it more than once persists it."""
-    n_partitions: int
-    """Partitions of the frame: known to whoever made it, dear to ask Spark for at every pass."""
+    rows: Rows
+    """A row a block; whoever passes over them more than once persists them."""
     load: Load[B]
-    """How a batch of the frame becomes blocks; runs on executors."""
+    """How a batch of the rows becomes blocks; runs on executors."""
     columns: ClassVar[Sequence[str]]
-    """Columns of the frame that `load` needs."""
+    """Columns of the rows that `load` needs."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session they are of."""
+        return self.rows.source.sparkSession
 
     def loading(self, load: Load[B]) -> Self:
         """The same rows, their values loaded in another way."""
@@ -72,41 +72,28 @@ class BlockFrame(Generic[B]):
 
     @contextmanager
     def persisted(self) -> Iterator[Self]:
-        """Itself, kept as `STORAGE` says after the first pass."""
-        self.frame.persist(STORAGE)
-        try:
-            yield self
-        finally:
-            self.frame.unpersist()
+        """The same blocks, made once and now; they stay until the end of the context."""
+        with self.rows.persisted() as rows:
+            yield replace(self, rows=rows)
 
     def map_blocks(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
         """Rows out of blocks: `function` sees those of a task one after the other."""
-        return map_in_arrow(self._few_tasks()[0], partial(_load_blocks, self.load, function), schema)
+        loaded = partial(_load_blocks, self.load, function)
+        return self.rows.in_few_tasks().mapped(loaded, schema, self.columns).frame
 
-    def map_partitions(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
+    def map_partitions(self, function: BlockFunction[B], schema: StructType) -> Rows:
         """The same with a task for each partition, for rows that are to be partitioned alike."""
-        return map_in_arrow(
-            self.frame.select(*self.columns), partial(_load_blocks, self.load, function), schema
-        )
+        return self.rows.mapped(partial(_load_blocks, self.load, function), schema, self.columns)
 
     def sum_over_blocks(self, function: BlockSums[B], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
         """Sum the float64 arrays, of the given shapes, that `function` makes of the blocks of a task."""
-        frame, n_tasks = self._few_tasks()
-        return sum_arrays(frame, n_tasks, partial(_load_blocks, self.load, function), shapes)
-
-    def _few_tasks(self) -> tuple[DataFrame, int]:
-        frame = self.frame.select(*self.columns)
-        # One task a core takes the blocks of many partitions, which are alike in size: to start one costs 20
-        # to 60 ms, and to bring its sums to the driver a quarter of a second at 70,000 columns.
-        n_tasks = frame.sparkSession.sparkContext.defaultParallelism
-        if n_tasks >= self.n_partitions:
-            return frame, self.n_partitions
-        return frame.coalesce(n_tasks), n_tasks
+        rows = self.rows.in_few_tasks()
+        return sum_arrays(rows, self.columns, partial(_load_blocks, self.load, function), shapes)
 
 
 @dataclass(frozen=True)
 class BlockMatrix(BlockFrame[Block]):
-    """A sparse matrix whose rows are spread over executors as blocks, in a frame of `schemas.BLOCKS`."""
+    """A sparse matrix whose rows are spread over executors as blocks, in rows of `schemas.BLOCKS`."""
 
     n_columns: int
     columns: ClassVar[Sequence[str]] = ("ids", "indptr", "indices", "values")
@@ -127,7 +114,7 @@ class BlockMatrix(BlockFrame[Block]):
 
     def dated(self) -> DatedMatrix:
         """The same rows, with the years of their values."""
-        return DatedMatrix(self.frame, self.n_partitions, self.load, self.n_columns)
+        return DatedMatrix(self.rows, self.load, self.n_columns)
 
 
 @dataclass(frozen=True)

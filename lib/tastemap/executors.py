@@ -28,6 +28,22 @@ def map_in_arrow(frame: DataFrame, function: ArrowFunction, schema: StructType |
     return frame.mapInArrow(partial(_run, function), schema)
 
 
+def chained(first: ArrowFunction, second: ArrowFunction) -> ArrowFunction:
+    """One function after the other, in the same worker."""
+    return partial(_chain, first, second)
+
+
+def _chain(
+    first: ArrowFunction, second: ArrowFunction, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    return second(first(batches))
+
+
+def in_one_process(spark: SparkSession) -> bool:
+    """Whether Spark runs in local mode, all workers on this machine."""
+    return bool(spark._jsc.isLocal())
+
+
 @contextmanager
 def rows_of_few_bytes(spark: SparkSession) -> Iterator[None]:
     """While rows are planned and sent that are small and many: by their number alone, not by bytes.

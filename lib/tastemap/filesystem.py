@@ -14,6 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from tastemap.errors import UserError
+from tastemap.executors import in_one_process
 
 PORTION = 1 << 20
 """Bytes that go to the JVM in one call."""
@@ -53,7 +54,7 @@ class FileSystem:
         with _plain_errors(path, "reached"):
             configuration = spark._jsc.hadoopConfiguration()
             self._hadoop: Any = self._path(path).getFileSystem(configuration)
-            self._in_one_process = bool(spark._jsc.isLocal())
+            self._in_one_process = in_one_process(spark)
 
     def local_path(self, path: str) -> str | None:
         """The path as Python's workers open it, where they and the file system are of this machine alone.

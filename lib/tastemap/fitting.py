@@ -95,7 +95,7 @@ def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, 
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     with stages("choose clusters", "numbers") as stage:
         data = hold_out(kept.matrix, titles, kept.size, config)
-        path, spark = config.evaluation.truth, kept.matrix.frame.sparkSession
+        path, spark = config.evaluation.truth, kept.matrix.spark
         found = evaluate(data, config, None if path is None else truth.read(spark, path))
         run.write_small("evaluation", found.figures, schemas.EVALUATION)
         run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)

@@ -39,12 +39,13 @@ class Cleaned:
 def cleaned(log: RatingLog, run: Run, config: Config, stages: Stages) -> Iterator[Cleaned]:
     """Ratings that are kept, as persisted blocks; what is not kept is counted and quarantined."""
     with ExitStack() as persisted:
-        with log.in_batches():
-            gathered = persisted.enter_context(pivot.gather(log).persisted())
-            with reading("the rating log"), stages("read and pivot", "ratings") as stage:
-                counts = cleaning.count(gathered.frame)
-                stage.rows = counts.ratings_in
-        rejects = cleaning.rejects(gathered.frame)
+        of_log = persisted.enter_context(ExitStack())
+        with reading("the rating log"), stages("read and pivot", "ratings") as stage:
+            with log.in_batches():
+                gathered = of_log.enter_context(pivot.gather(log).persisted())
+            counts = cleaning.count(gathered.rows.frame)
+            stage.rows = counts.ratings_in
+        rejects = cleaning.rejects(gathered.rows.frame)
         if config.privacy.pseudonymise_key_file is not None:
             rejects = withheld(rejects)
         cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)
@@ -54,11 +55,11 @@ def cleaned(log: RatingLog, run: Run, config: Config, stages: Stages) -> Iterato
             else:  # not to read all blocks for none
                 run.write_small("rejects", pd.DataFrame(columns=rejects.columns), schemas.REJECTS)
             movies = cleaning.frequent_movies(gathered, config.cleaning)
-            matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-            persisted.enter_context(matrix.persisted())
+            indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
+            matrix = persisted.enter_context(indexed.persisted())
             users, ratings = pivot.size(matrix)
             stage.rows = ratings
-        gathered.frame.unpersist()  # its successor is complete
+        of_log.close()  # its successor is complete
         check_size(users, movies.ids.size, config)
         found = {
             "ratings_in": counts.ratings_in,

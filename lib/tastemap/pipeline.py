@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -99,10 +100,10 @@ def cluster_users(
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
             choice = fitting.choose_clusters(kept, titles, run, config, stages)
             reduction = fitting.reduce(kept, titles, run, config, stages)
-            with segmentation.scores(matrix, reduction.projection, n_users).persisted() as scores:
+            with ExitStack() as persisted:
                 with stages("project", "users") as stage:
-                    # Before threads read them: what they had begun to persist would outlive a failure.
-                    scores.frame.count()
+                    scored = segmentation.scores(matrix, reduction.projection, n_users)
+                    scores = persisted.enter_context(scored.persisted())
                     stage.rows = n_users
                 report = None
                 if wanted:

@@ -26,7 +26,8 @@ from tastemap.block_tables import BlockTable
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.cleaning import keep
 from tastemap.compact import Compact
-from tastemap.executors import ArrowFunction, map_in_arrow
+from tastemap.executors import ArrowFunction
+from tastemap.rows import Rows
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.log import RatingLog
 
@@ -55,16 +56,17 @@ _NO_REJECTS = pa.array([], pa.struct(list(REJECT_ARROW)))
 def gather(log: RatingLog) -> BlockMatrix:
     """All ratings of a log as blocks of whole users, without duplicates; columns are movie ids.
 
-    One pass over the log, one shuffle (5 to 12 bytes a rating). The frame has the columns of
-    `schemas.GATHERED`; it is not persisted. Of several ratings of a movie by a user the latest
+    One pass over the log, one shuffle (5 to 12 bytes a rating). The rows have the columns of
+    `schemas.GATHERED`; they are not persisted. Of several ratings of a movie by a user the latest
     stays; of those the highest, so that neither order nor partitioning of the log matters.
     """
     spark = log.records.sparkSession
     n_partitions = _n_partitions(log.n_ratings_estimate, spark.sparkContext.defaultParallelism)
     keys = _partition_keys(spark, n_partitions)
     pieces = log.map_in_arrow(_pack(np.array(keys, dtype=np.int32)), schemas.PIECES)
-    frame = map_in_arrow(pieces.repartition(n_partitions, "target"), _gather_partition, schemas.GATHERED)
-    return BlockMatrix(frame, n_partitions, partial(decode, n_columns=2**31 - 1), n_columns=2**31 - 1)
+    in_targets = pieces.repartition(n_partitions, "target")
+    rows = Rows(in_targets, n_partitions, schemas.GATHERED, _gather_partition)
+    return BlockMatrix(rows, partial(decode, n_columns=2**31 - 1), n_columns=2**31 - 1)
 
 
 def index_columns(
@@ -89,8 +91,8 @@ def index_columns(
             if kept.ids.size:
                 yield encode(kept)
 
-    frame = gathered.dated().map_partitions(convert, schemas.BLOCKS)
-    return BlockMatrix(frame, gathered.n_partitions, partial(decode, n_columns=n_columns), n_columns)
+    rows = gathered.dated().map_partitions(convert, schemas.BLOCKS)
+    return BlockMatrix(rows, partial(decode, n_columns=n_columns), n_columns)
 
 
 def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
@@ -107,7 +109,7 @@ def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
 
 def size(matrix: BlockMatrix) -> tuple[int, int]:
     """Users and ratings in blocks."""
-    sums = matrix.frame.agg(F.sum("n_rows"), F.sum("n_values")).head()
+    sums = matrix.rows.frame.agg(F.sum("n_rows"), F.sum("n_values")).head()
     assert sums is not None
     return sums[0] or 0, sums[1] or 0
 

@@ -66,8 +66,7 @@ def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMat
         for block in blocks:
             yield encode(score_block(block, projection))
 
-    frame = matrix.map_partitions(project, schemas.SCORES)
-    return ScoreMatrix(frame, matrix.n_partitions, decode, n_rows)
+    return ScoreMatrix(matrix.map_partitions(project, schemas.SCORES), decode, n_rows)
 
 
 def score_block(block: Block, projection: Projection) -> ScoreBlock:

@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from scipy import linalg, sparse
 from single_machine import principal_components
 
 from tastemap import cleaning, pivot, weighting
-from tastemap.blocks import STORAGE, BlockMatrix
+from tastemap.blocks import BlockMatrix
 from tastemap.config import from_options
 from tastemap.decomposition.principal import decompose
 from tastemap.decomposition.sampling import decompose_from_sample
@@ -37,7 +38,7 @@ def on_one_machine(matrix: BlockMatrix) -> sparse.csr_matrix:
     """All rows as one matrix, block by block."""
     names = matrix.columns
     blocks = []
-    for row in matrix.frame.select(*names).toLocalIterator():
+    for row in matrix.rows.frame.select(*names).toLocalIterator():
         cells = [pa.array([bytes(row[name])], pa.binary()) for name in names]
         blocks += [block.matrix for block in matrix.load(pa.record_batch(cells, names=names))]
     return sparse.csr_matrix(sparse.vstack(blocks))
@@ -73,15 +74,13 @@ def main() -> int:
     parser.add_argument("--min-movie-ratings", type=int, default=5, help="1 keeps all columns")
     args = parser.parse_args()
     config, k = from_options(min_movie_ratings=str(args.min_movie_ratings)), args.components
-    with session("benchmark: PCA alone") as spark:
+    with session("benchmark: PCA alone") as spark, ExitStack() as persisted:
         log = open_log(spark, [args.ratings], config.source, None)
-        gathered = pivot.gather(log)
-        gathered.frame.persist(STORAGE)
-        movies = cleaning.frequent_movies(gathered, config.cleaning)
-        stored = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-        stored.frame.persist(STORAGE)
+        with pivot.gather(log).persisted() as gathered:
+            movies = cleaning.frequent_movies(gathered, config.cleaning)
+            indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
+            stored = persisted.enter_context(indexed.persisted())
         size = pivot.size(stored)
-        gathered.frame.unpersist()
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         matrix = loading(features, stored)
         decompose(matrix, k, max_passes=1)

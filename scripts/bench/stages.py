@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +23,6 @@ from typing import TypeVar
 import pyarrow as pa
 
 from tastemap import catalogue, cleaning, pivot, profiles, segmentation, weighting
-from tastemap.blocks import STORAGE
 from tastemap.clustering import algorithms
 from tastemap.config import Config
 from tastemap.decomposition import sampling
@@ -67,18 +67,20 @@ def main() -> int:
         session("benchmark: stages") as spark,
         tempfile.TemporaryDirectory() as folder,
         Run(spark, f"{folder}/run", overwrite=False) as run,
+        ExitStack() as persisted,
     ):
+        of_log = persisted.enter_context(ExitStack())
         log = stage("open", lambda: open_log(spark, [args.ratings], config.source, None))
         with log.in_batches():
             stage("parse", lambda: log.map_in_arrow(count, "n long").agg({"n": "sum"}).head())
-            gathered = pivot.gather(log)
-            gathered.frame.persist(STORAGE)
-            counts = stage("parse and pivot", lambda: cleaning.count(gathered.frame))
+            read = pivot.gather(log).persisted()
+            gathered = stage("parse and pivot", lambda: of_log.enter_context(read))
+        counts = cleaning.count(gathered.rows.frame)
         movies = stage("movies to keep", lambda: cleaning.frequent_movies(gathered, config.cleaning))
-        matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-        matrix.frame.persist(STORAGE)
-        users, ratings = stage("index columns", lambda: pivot.size(matrix))
-        gathered.frame.unpersist()
+        indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings).persisted()
+        matrix = stage("index columns", lambda: persisted.enter_context(indexed))
+        of_log.close()
+        users, ratings = pivot.size(matrix)
         vectors = pivot.user_vectors(matrix)
         stage("write user vectors", lambda: run.write("user_vectors", vectors))
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
@@ -89,19 +91,17 @@ def main() -> int:
         found = stage("PCA", lambda: decompose(weighted, k, start=start, on_pass=passes.append))
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
-        scores = segmentation.scores(matrix, projection, users)
+        scored = segmentation.scores(matrix, projection, users).persisted()
+        scores = stage("project", lambda: persisted.enter_context(scored))
         settings = replace(config.clustering, max_iterations=20, restarts=args.restarts)
-        with scores.persisted():
-            stage("project", scores.frame.count)
-            clusters = stage("KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
-            table = segmentation.assignments(scores, clusters.model)
-            stage("write assignments", lambda: run.write("assignments", table))
+        clusters = stage("KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
+        table = segmentation.assignments(scores, clusters.model)
+        stage("write assignments", lambda: run.write("assignments", table))
         segments = Segmentation(projection, clusters.model)
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
         axes = profiles.Axes(profiles.rating_bars(log.scale), labels, counts.years)
         stage("profiles", lambda: profiles.aggregate(matrix, segments, axes))
         cores = spark.sparkContext.defaultParallelism
-        matrix.frame.unpersist()
     result = {
         "cores": cores,
         "read": counts.ratings_in,

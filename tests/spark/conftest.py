@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+
+from tastemap.rows import PREFIX
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,7 @@ def _nothing_stays_persisted(spark: SparkSession) -> Iterator[None]:
     for rdd in left.values():
         rdd.unpersist(True)
     assert not left, [str(rdd) for rdd in left.values()]
+    folders = list(Path(spark.sparkContext._temp_dir).glob(f"{PREFIX}*"))
+    for folder in folders:
+        shutil.rmtree(folder)
+    assert not folders

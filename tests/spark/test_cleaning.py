@@ -22,14 +22,10 @@ def test_movies_that_remain_against_pandas(
     spark: SparkSession, n_partitions: int, per_user: int, per_movie: int
 ) -> None:
     remains = frequent(latest(LOG), per_user, per_movie)
-    gathered = pivot.gather(rating_log(spark, LOG, n_partitions))
-    gathered.frame.persist()
-    try:
+    with pivot.gather(rating_log(spark, LOG, n_partitions)).persisted() as gathered:
         movies = cleaning.frequent_movies(gathered, CleaningConfig(per_user, per_movie))
         matrix = pivot.index_columns(gathered, movies.ids, per_user)
         assert pivot.size(matrix) == (remains["user_id"].nunique(), len(remains))
-    finally:
-        gathered.frame.unpersist()
     expected = remains.groupby("movie_id")["rating"].agg(["size", "sum"]).sort_index()
     assert movies.ids.tolist() == expected.index.tolist()
     assert movies.n_ratings.tolist() == expected["size"].tolist()
@@ -84,7 +80,7 @@ def test_a_log_without_records(rejects: DataFrame) -> None:
 @pytest.mark.smoke
 def test_counts_and_rejects_of_what_was_gathered(spark: SparkSession) -> None:
     log = rating_frame([(1, 1, 3.0, 1), (1, 1, 4.0, 2), (2, 1, 4.0, None), (2, 3, 1.0, 5)])
-    gathered = pivot.gather(rating_log(spark, log, 2, rejects=REJECTS)).frame
+    gathered = pivot.gather(rating_log(spark, log, 2, rejects=REJECTS)).rows.frame
     assert cleaning.count(gathered) == cleaning.Counts(
         ratings_in=18, rejects=14, duplicates=1, users=2, ratings=3, years=(0,)
     )

@@ -50,17 +50,13 @@ def judged(
 ) -> Evaluation:
     gathered = pivot.gather(rating_log(spark, log, n_partitions))
     movies = cleaning.frequent_movies(gathered, config.cleaning)
-    matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-    matrix.frame.persist()
-    try:
+    with pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings).persisted() as matrix:
         data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
         groups = None if known is None else truth.read(spark, str(known))
         found = evaluate.evaluate(data, config, groups)
         if known is not None:
             found = Evaluation(pd.concat([found.figures, ceiling(data, 7)]), found.clusters)
         return found
-    finally:
-        matrix.frame.unpersist()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +131,9 @@ def test_truth_against_scikit_learn(spark: SparkSession, tmp_path: Path) -> None
     judge = Judge(data.holdout, fits.reference, data.effects)
     tables = truth.contingency(matrix, judge, truth.read(spark, str(path)))
     groups = pd.read_parquet(path).set_index("user_id")["group"]
-    blocks = [block for batch in matrix.frame.toPandas().itertuples() for block in _decoded(matrix, batch)]
+    blocks = [
+        block for batch in matrix.rows.frame.toPandas().itertuples() for block in _decoded(matrix, batch)
+    ]
     for number, table in enumerate(tables):
         users = np.concatenate([block.ids for block in blocks])
         clusters = np.concatenate([judge(block).assignments[number].clusters for block in blocks])

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from pyspark import StorageLevel
 from pyspark.ml import PipelineModel
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
@@ -19,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import make_ratings
 from logs import rating_log
-from tastemap import cleaning, pivot, schemas, segmentation, weighting
+from tastemap import cleaning, pivot, rows, schemas, segmentation, weighting
 from tastemap.clustering import algorithms, bisecting, cosine, estimation, mixture
 from tastemap.clustering.centres import Centres, CentresModel
 from tastemap.clustering.estimation import Clustering
@@ -27,6 +26,7 @@ from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.config import ClusteringConfig, from_options
 from tastemap.decomposition.principal import decompose
 from tastemap.features import loading
+from tastemap.rows import Rows
 from tastemap.segmentation import Projection
 
 Array = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ def frame(spark: SparkSession, rows: Array, n_partitions: int = 3) -> ScoreMatri
     ]
     cells = [tuple(cell[0].as_py() for cell in block.columns) for block in blocks]
     blocks_frame = spark.createDataFrame(cells, schemas.SCORES).repartition(n_partitions)
-    return ScoreMatrix(blocks_frame, n_partitions, decode, len(rows))
+    return ScoreMatrix(Rows(blocks_frame, n_partitions, schemas.SCORES), decode, len(rows))
 
 
 def fit(scores: ScoreMatrix, k: int, seed: int = 7, restarts: int = 1) -> Clustering:
@@ -193,9 +193,7 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
     config = from_options(min_user_ratings=5, n_components=12)
     gathered = pivot.gather(rating_log(spark, log, 3))
     movies = cleaning.frequent_movies(gathered, config.cleaning)
-    matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-    matrix.frame.persist()
-    try:
+    with pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings).persisted() as matrix:
         features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         found = decompose(loading(features, matrix), config.decomposition.n_components[0])
         projection = Projection.of(features, found)
@@ -208,8 +206,6 @@ def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Pat
         model.write().save(str(folder / "model"))
         again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix).frame())
         scored = again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")
-    finally:
-        matrix.frame.unpersist()
     assert table["cluster"].value_counts().sort_index().tolist() == clustering.sizes.tolist()
     n_ratings = log.groupby("user_id").size()
     assert (table["n_ratings"] <= n_ratings.reindex(table.index)).all()
@@ -227,13 +223,17 @@ def test_planted_taste_groups_are_found_again(spark: SparkSession, tmp_path: Pat
     assert adjusted_rand_score(groups.reindex(table.index), table["cluster"]) >= 0.95
 
 
-def test_nothing_stays_persisted_but_what_was(spark: SparkSession, sample_size: int) -> None:
-    before = len(spark.sparkContext._jsc.getPersistentRDDs())
-    with frame(spark, blobs((80, 70), distance=4)).persisted() as scores:
-        fit(scores, 2)
-        assert scores.frame.storageLevel == StorageLevel.DISK_ONLY
-        assert len(spark.sparkContext._jsc.getPersistentRDDs()) == before + 1
-    assert len(spark.sparkContext._jsc.getPersistentRDDs()) == before
+@pytest.mark.parametrize("local", [True, False])
+def test_the_same_clusters_wherever_scores_stay(
+    spark: SparkSession, sample_size: int, local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = frame(spark, blobs((80, 70), distance=4))
+    once = fit(scores, 2)
+    monkeypatch.setattr(rows, "in_one_process", lambda spark: local)
+    with scores.persisted() as kept:
+        again = fit(kept, 2)
+    assert again.sizes.tolist() == once.sizes.tolist() == [80, 70]
+    np.testing.assert_allclose(again.model.centres, once.model.centres, rtol=1e-6)  # type: ignore[attr-defined]
 
 
 def test_scores_in_single_precision(spark: SparkSession) -> None:

@@ -26,7 +26,7 @@ REJECTS = [
 
 
 def blocks_of(matrix: BlockMatrix) -> list[Block]:
-    rows = matrix.frame.select(*matrix.columns).collect()
+    rows = matrix.rows.frame.select(*matrix.columns).collect()
     columns = [pa.array([bytes(row[name]) for row in rows], pa.binary()) for name in matrix.columns]
     return list(matrix.load(pa.record_batch(columns, names=matrix.columns)))
 
@@ -47,7 +47,7 @@ def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> 
     assert {row["user_id"]: row["features"] for row in rows} == expected
     assert pivot.size(matrix) == (len(expected), len(remains))
     assert matrix.n_columns == len(movie_ids)
-    assert matrix.frame.rdd.getNumPartitions() == matrix.n_partitions
+    assert matrix.rows.frame.rdd.getNumPartitions() == matrix.rows.n_partitions
     assert all(block.years is None for block in blocks_of(matrix))
     found = np.concatenate(
         [np.c_[np.repeat(b.ids, np.diff(b.matrix.indptr)), b.years] for b in blocks_of(matrix.dated())]
@@ -64,15 +64,11 @@ def test_table_of_user_vectors_has_its_schema(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7])
 def test_gathered_against_pandas(spark: SparkSession, n_partitions: int) -> None:
-    gathered = pivot.gather(rating_log(spark, LOG, n_partitions, rejects=REJECTS))
-    gathered.frame.persist()
-    try:
+    with pivot.gather(rating_log(spark, LOG, n_partitions, rejects=REJECTS)).persisted() as gathered:
         blocks = blocks_of(gathered)
         found = sorted(triple for block in blocks for triple in block_triples(block))
-        counts = cleaning.count(gathered.frame)
-        bad = sorted(map(tuple, cleaning.rejects(gathered.frame).collect()), key=str)
-    finally:
-        gathered.frame.unpersist()
+        counts = cleaning.count(gathered.rows.frame)
+        bad = sorted(map(tuple, cleaning.rejects(gathered.rows.frame).collect()), key=str)
     expected = latest(LOG)
     assert found == triples(expected)
     n_users, n_bad = LOG["user_id"].nunique(), len(REJECTS)
@@ -109,16 +105,18 @@ def test_which_rating_stays_does_not_depend_on_order_or_partitions(spark: SparkS
 def test_an_empty_log(spark: SparkSession) -> None:
     gathered = pivot.gather(rating_log(spark, LOG[:0], 2))
     assert blocks_of(gathered) == []
-    assert cleaning.count(gathered.frame) == Counts(0, 0, 0, 0, 0)
+    assert cleaning.count(gathered.rows.frame) == Counts(0, 0, 0, 0, 0)
     matrix = pivot.index_columns(gathered, np.array([1], dtype=np.int32), 1)
     assert pivot.size(matrix) == (0, 0) and pivot.user_vectors(matrix).frame().count() == 0
 
 
 def test_a_log_of_nothing_but_rejects(spark: SparkSession) -> None:
     gathered = pivot.gather(rating_log(spark, LOG[:0], 2, rejects=REJECTS))
-    assert cleaning.count(gathered.frame) == Counts(len(REJECTS), len(REJECTS), 0, 0, 0)
-    assert cleaning.rejects(gathered.frame).schema == schemas.REJECTS
-    assert sorted(map(tuple, cleaning.rejects(gathered.frame).collect()), key=str) == sorted(REJECTS, key=str)
+    assert cleaning.count(gathered.rows.frame) == Counts(len(REJECTS), len(REJECTS), 0, 0, 0)
+    assert cleaning.rejects(gathered.rows.frame).schema == schemas.REJECTS
+    assert sorted(map(tuple, cleaning.rejects(gathered.rows.frame).collect()), key=str) == sorted(
+        REJECTS, key=str
+    )
 
 
 def test_a_log_that_is_parsed_on_the_way(spark: SparkSession) -> None:
@@ -161,8 +159,8 @@ def test_every_partition_gets_its_share(spark: SparkSession) -> None:
     # More than one task a core can hold: another round of tasks.
     large = RatingLog(**{**vars(rating_log(spark, log, 1)), "n_ratings_estimate": 6_000_001})
     gathered = pivot.gather(large)
-    assert gathered.n_partitions == gathered.frame.rdd.getNumPartitions() == 6
-    shares = gathered.frame.select(F.spark_partition_id(), "n_rows").collect()
+    assert gathered.rows.n_partitions == gathered.rows.frame.rdd.getNumPartitions() == 6
+    shares = gathered.rows.frame.select(F.spark_partition_id(), "n_rows").collect()
     assert sorted(partition for partition, _ in shares) == list(range(6))
     assert all(850 <= n <= 1150 for _, n in shares)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from standins import Cluster, LocalFrame
+from standins import Cluster, LocalFrame, rows_of
 from tastemap import aggregation
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER, SLICE, sum_arrays
 
@@ -34,7 +34,7 @@ def summed(frame: LocalFrame, shapes: Shapes) -> list[np.ndarray]:
         parts = [arrays_of(number, shapes) for number in numbers]
         return [sum((part[at] for part in parts), np.zeros(shape)) for at, shape in enumerate(shapes)]
 
-    return sum_arrays(frame, len(frame.partitions), partial, shapes)  # type: ignore[arg-type]
+    return sum_arrays(rows_of(frame), ["partition"], partial, shapes)
 
 
 def expected(n_partitions: int, shapes: Shapes) -> list[np.ndarray]:

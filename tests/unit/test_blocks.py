@@ -133,10 +133,10 @@ def test_products_of_a_reweighted_matrix() -> None:
 def test_the_shared_block_is_freed_after_each_product_and_after_a_failure() -> None:
     matrix = block_matrix([[sparse.csr_matrix(np.eye(3))]])
     Covariance(matrix, center=True).multiply(np.ones((3, 1)))
-    assert matrix.frame.sparkSession.sparkContext.broadcasts == []
+    assert matrix.spark.sparkContext.broadcasts == []
     with pytest.raises(ValueError):
         Covariance(matrix, center=True).multiply(np.ones((4, 1)))
-    assert matrix.frame.sparkSession.sparkContext.broadcasts == []
+    assert matrix.spark.sparkContext.broadcasts == []
 
 
 @pytest.mark.parametrize("n", [0, 1])

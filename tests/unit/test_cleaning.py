@@ -57,7 +57,7 @@ def found(blocks: list[Block], per_user: int, per_movie: int) -> Movies:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cleaning, "_count_all", count_all)
         patch.setattr(cleaning, "_count_kept", count_kept)
-        anything = BlockMatrix(frame=None, n_partitions=1, n_columns=0, load=None)  # type: ignore[arg-type]
+        anything = BlockMatrix(rows=None, n_columns=0, load=None)  # type: ignore[arg-type]
         return frequent_movies(anything, CleaningConfig(per_user, per_movie))
 
 

@@ -43,7 +43,7 @@ class ScoreBlock:
 
 @dataclass(frozen=True)
 class ScoreMatrix(BlockFrame[ScoreBlock]):
-    """Scores whose rows are spread over executors, in a frame of `schemas.SCORES`."""
+    """Scores whose rows are spread over executors, in rows of `schemas.SCORES`."""
 
     n_rows: int
     columns: ClassVar[Sequence[str]] = tuple(schemas.SCORES.names)
@@ -55,8 +55,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
             for block in blocks:
                 yield encode(replace(block, scores=block.scores.astype(np.float32)))
 
-        frame = self.map_partitions(convert, schemas.SCORES)
-        return ScoreMatrix(frame, self.n_partitions, decode, self.n_rows)
+        return ScoreMatrix(self.map_partitions(convert, schemas.SCORES), decode, self.n_rows)
 
     def sample(self, size: int, seed: int) -> ScoreBlock:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.

@@ -79,7 +79,7 @@ class Covariance:
     def _pass(self, block: Array, shift: Array, *, moments: bool) -> list[Array]:
         d, b = block.shape
         shapes: list[tuple[int, ...]] = [(d, b)] + ([(d,), (1,), (1,)] if moments else [])
-        context = self._matrix.frame.sparkSession.sparkContext
+        context = self._matrix.spark.sparkContext
         shared: Broadcast[Any] = context.broadcast((block, shift))
 
         def partial(blocks: Iterator[Block]) -> Sequence[Array]:

@@ -26,11 +26,10 @@ from pyspark.ml.util import (
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructField
 
-from tastemap import schemas, vectors
-from tastemap.blocks import STORAGE, BlockMatrix, decode, from_vectors
+from tastemap import rows, schemas, vectors
+from tastemap.blocks import BlockMatrix, decode, from_vectors
 from tastemap.columns import append_columns, vector_column
 from tastemap.decomposition.principal import Decomposition, decompose, evaluate
-from tastemap.executors import map_in_arrow
 from tastemap.persistence import ArraysReader, ArraysWriter
 
 log = logging.getLogger(__name__)
@@ -167,14 +166,8 @@ class PCA(Estimator["PCAModel"], _PCAParams, DefaultParamsReadable["PCA"], Defau
         n_features = first[0].size
         if not 1 <= k <= n_features:
             raise ValueError(f"k is {k}, allowed are 1 to {n_features}, the number of features")
-        blocks = map_in_arrow(column, from_vectors(n_features), schemas.BLOCKS).persist(STORAGE)
-        try:
-            matrix = BlockMatrix(
-                blocks,
-                n_partitions=blocks.rdd.getNumPartitions(),
-                n_columns=n_features,
-                load=partial(decode, n_columns=n_features),
-            )
+        with rows.persisted(column, from_vectors(n_features), schemas.BLOCKS) as blocks:
+            matrix = BlockMatrix(blocks, partial(decode, n_columns=n_features), n_features)
             if solver == "spark":
                 components = self._stock_components(dataset, n_features)
                 result = evaluate(matrix, components, center=self.getCenter())
@@ -188,8 +181,6 @@ class PCA(Estimator["PCAModel"], _PCAParams, DefaultParamsReadable["PCA"], Defau
                     block_size=self.getBlockSize() or None,
                     seed=self.getSeed(),
                 )
-        finally:
-            blocks.unpersist()
         if not result.converged:
             log.warning(
                 "PCA stopped after %d passes at an error of %.1e, above tol=%.1e; raise maxIter or tol",

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pyarrow as pa
 from pandas.util import hash_array
+from pyspark import StorageLevel
 from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from tastemap.blocks import STORAGE, Block, BlockMatrix
+from tastemap.blocks import Block, BlockMatrix
 from tastemap.evaluation.holdout import Holdout
 from tastemap.evaluation.residuals import Residuals
 from tastemap.hashing import uniform
@@ -55,7 +56,7 @@ def als(
                 )
                 yield pa.record_batch([pa.array(column) for column in columns], _SCHEMA.split()[::2])
 
-    frame = matrix.map_blocks(rows, _SCHEMA).persist(STORAGE)
+    frame = matrix.map_blocks(rows, _SCHEMA).persist(StorageLevel.DISK_ONLY)
     try:
         with _factors_released(frame.sparkSession):
             found = [_fit(frame, strength, seed) for strength in REGULARIZATIONS]

@@ -81,7 +81,7 @@ def measure(matrix: BlockMatrix, judge: Judge, measures: Sequence[Measure]) -> l
     shapes = [measure.shapes() for measure in measures]
 
     # Projections of all fits: in the function they would lie on the driver's disk until the session ends.
-    shared = matrix.frame.sparkSession.sparkContext.broadcast((judge, measures))
+    shared = matrix.spark.sparkContext.broadcast((judge, measures))
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         judge, measures = shared.value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from tastemap import schemas
-from tastemap.executors import ArrowFunction, map_in_arrow, rows_of_few_bytes
+from tastemap.executors import ArrowFunction, chained, map_in_arrow, rows_of_few_bytes
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.local import LocalReader
 
@@ -57,9 +56,9 @@ class RatingLog:
             What the function yields.
         """
         if self.parse is None:
-            return map_in_arrow(packed(self.records), partial(_chain, unpack, function), schema)
+            return map_in_arrow(packed(self.records), chained(unpack, function), schema)
         records, parse = self._read(self.parse)
-        return map_in_arrow(records, partial(_chain, parse, function), schema)
+        return map_in_arrow(records, chained(parse, function), schema)
 
     def parsed(self) -> DataFrame:
         """Ratings and rejects as `schemas.PARSED`, from one reading of the log."""
@@ -69,7 +68,7 @@ class RatingLog:
         """What is read, and the function that parses it."""
         if self.local is None:
             return self.records, parse
-        return self.local.task_numbers(self.records.sparkSession), partial(_chain, self.local, parse)
+        return self.local.task_numbers(self.records.sparkSession), chained(self.local, parse)
 
     def in_batches(self) -> AbstractContextManager[None]:
         """The context to plan and run a pass over the records in."""
@@ -119,9 +118,3 @@ def _read_rejects(texts: pa.Array) -> list[pa.Array]:
     there = texts.is_valid().to_numpy(zero_copy_only=False)
     row = pa.array(np.cumsum(there) - 1, mask=~there)
     return [table[name].combine_chunks().take(row) for name in REJECT_ARROW.names]
-
-
-def _chain(
-    first: ArrowFunction, second: ArrowFunction, batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    return second(first(batches))

@@ -1,0 +1,121 @@
+"""Rows that stay while they are passed over: in files of the workers', and persisted by Spark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import BinaryType, LongType, StructField, StructType
+
+from tastemap import row_files, rows
+from tastemap.errors import UserError
+from tastemap.rows import PREFIX, Rows
+
+in_both_ways = pytest.mark.usefixtures("_in_files_or_not")
+
+SCHEMA = StructType([StructField("number", LongType(), False), StructField("cell", BinaryType(), False)])
+N_PARTITIONS = 5
+
+
+@pytest.fixture(params=[True, False], ids=["in files", "by Spark"])
+def _in_files_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "in_one_process", lambda spark: request.param)
+
+
+def numbers(spark: SparkSession) -> DataFrame:
+    """0 to 19 in five partitions."""
+    return spark.range(0, 20, 1, N_PARTITIONS)
+
+
+def told(notes: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """A row for each number but of 4 to 7, the second partition; a note for each time that they are made."""
+    for batch in batches:
+        for number in batch["id"].to_pylist():
+            with open(notes, "a") as file:
+                file.write(f"{number}\n")
+            if not 4 <= number < 8:
+                cell = pa.array([b"." * number], pa.binary())
+                yield pa.record_batch([pa.array([number]), cell], names=SCHEMA.names)
+
+
+def made(spark: SparkSession, notes: Path) -> Rows:
+    return Rows(numbers(spark), N_PARTITIONS, SCHEMA, partial(told, str(notes)))
+
+
+def lengths(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The length of each cell."""
+    for batch in batches:
+        yield pa.record_batch([pa.array([len(cell) for cell in batch["cell"].to_pylist()])], names=["n"])
+
+
+EXPECTED = [number for number in range(20) if not 4 <= number < 8]
+
+
+@in_both_ways
+def test_rows_are_made_once_and_read_often(spark: SparkSession, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    with made(spark, notes).persisted() as kept:
+        assert kept.n_partitions == kept.frame.rdd.getNumPartitions() == N_PARTITIONS
+        assert kept.frame.schema == SCHEMA
+        for _ in range(2):
+            assert [row["number"] for row in kept.frame.collect()] == EXPECTED
+            found = kept.in_few_tasks().mapped(lengths, "n long", ["cell"]).frame.collect()
+            assert sorted(row["n"] for row in found) == EXPECTED
+        assert kept.frame.agg({"number": "sum"}).head()[0] == sum(EXPECTED)  # type: ignore[index]
+        assert sorted(map(int, notes.read_text().split())) == list(range(20))
+
+
+@in_both_ways
+def test_tasks_are_few_of_rows_at_rest_alone(spark: SparkSession, tmp_path: Path) -> None:
+    cores = spark.sparkContext.defaultParallelism
+    assert cores < N_PARTITIONS
+    lazy = made(spark, tmp_path / "notes")
+    assert lazy.in_few_tasks() is lazy
+    with lazy.persisted() as kept:
+        few = kept.in_few_tasks()
+        assert few.n_partitions == few.frame.rdd.getNumPartitions() == cores
+        assert sorted(row["number"] for row in few.frame.collect()) == EXPECTED
+
+
+@in_both_ways
+def test_what_is_made_of_rows_that_stay_can_stay(spark: SparkSession, tmp_path: Path) -> None:
+    with made(spark, tmp_path / "notes").persisted() as kept:
+        following = kept.mapped(lengths, "n long", ["cell"]).persisted()
+        with following as more:
+            assert [row["n"] for row in more.frame.collect()] == EXPECTED
+            assert more.n_partitions == N_PARTITIONS
+
+
+@in_both_ways
+def test_nothing_stays_of_what_cannot_be_made(spark: SparkSession, tmp_path: Path) -> None:
+    """See also the fixture that looks after every test."""
+    with pytest.raises(Exception, match="IsADirectoryError"), made(spark, tmp_path).persisted():
+        pytest.fail("made")
+    with pytest.raises(ZeroDivisionError), made(spark, tmp_path / "notes").persisted():
+        1 / 0  # noqa: B018
+
+
+def test_a_full_disk_is_told_in_a_sentence(spark: SparkSession, tmp_path: Path) -> None:
+    for number in range(N_PARTITIONS):
+        (tmp_path / f"{number}.arrow").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=rf"no space is left in {tmp_path.parent} .* spark.local.dir"):
+        row_files.keep(numbers(spark), None, str(tmp_path))
+
+
+def test_a_file_that_is_gone_is_not_taken_for_no_rows(spark: SparkSession, tmp_path: Path) -> None:
+    row_files.keep(numbers(spark), partial(told, str(tmp_path / "notes")), str(tmp_path))
+    (tmp_path / "2.arrow").unlink()
+    stored = Rows(numbers(spark), N_PARTITIONS, SCHEMA, row_files.Reader(str(tmp_path)))
+    with pytest.raises(Exception, match=r"No such file or directory: .*/2\.arrow"):
+        stored.frame.collect()
+
+
+@in_both_ways
+def test_the_folder_is_in_that_of_spark(spark: SparkSession, tmp_path: Path) -> None:
+    folder = Path(spark.sparkContext._temp_dir)
+    with made(spark, tmp_path / "notes").persisted() as kept:
+        assert len(list(folder.glob(f"{PREFIX}*"))) == isinstance(kept.make, row_files.Reader)
