@@ -16,6 +16,8 @@ from scipy import sparse
 
 from tastemap import schemas
 from tastemap.blocks import Block, BlockMatrix, decode, encode
+from tastemap.clustering import scores
+from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
 from tastemap.rows import Rows
 
 ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -89,6 +91,13 @@ def block_matrix(
     d = next(block.shape[1] for blocks in partitions for block in blocks)
     load = partial(decode, n_columns=d)
     return BlockMatrix(rows_of(LocalFrame(batches)), load, d)
+
+
+def score_matrix(rows: npt.NDArray[np.float64]) -> ScoreMatrix:
+    """Scores of users 0 to n − 1, all in one block."""
+    n = len(rows)
+    block = ScoreBlock(np.arange(n), rows, np.ones(n, np.int32), np.zeros(n))
+    return ScoreMatrix(rows_of(LocalFrame([[scores.encode(block)]])), scores.decode, n)
 
 
 def rows_of(frame: LocalFrame) -> Rows:

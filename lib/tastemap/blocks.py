@@ -49,6 +49,17 @@ class Block:
     years: npt.NDArray[np.int16] | None = None
     """Year of each value of the matrix, since 1970, or `NO_YEAR`; None where nobody needs them."""
 
+    def in_parts(self, size: int) -> Iterator[Block]:
+        """The rows, at most so many at a time: where users rate little, a block has very many of them."""
+        if self.ids.size <= size:
+            yield self
+            return
+        for start in range(0, self.ids.size, size):
+            rows = slice(start, start + size)
+            first, last = self.matrix.indptr[[start, min(start + size, self.ids.size)]]
+            years = None if self.years is None else self.years[first:last]
+            yield Block(self.ids[rows], self.matrix[rows], years)
+
 
 @dataclass(frozen=True)
 class BlockFrame(Generic[B]):

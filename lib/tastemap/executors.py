@@ -44,6 +44,17 @@ def in_one_process(spark: SparkSession) -> bool:
     return bool(spark._jsc.isLocal())
 
 
+def find_directory(spark: SparkSession, path: str) -> bool:
+    """Whether every executor finds a local directory, as far as twice as many tasks as cores can tell."""
+    n_tasks = 2 * spark.sparkContext.defaultParallelism
+    looks = map_in_arrow(spark.range(0, n_tasks, 1, n_tasks), partial(_is_directory, path), "found boolean")
+    return all(row["found"] for row in looks.collect())
+
+
+def _is_directory(path: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield pa.record_batch([pa.array([os.path.isdir(path)])], names=["found"])
+
+
 @contextmanager
 def rows_of_few_bytes(spark: SparkSession) -> Iterator[None]:
     """While rows are planned and sent that are small and many: by their number alone, not by bytes.

@@ -14,7 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from tastemap.errors import UserError
-from tastemap.executors import in_one_process
+from tastemap.executors import find_directory, in_one_process
 
 PORTION = 1 << 20
 """Bytes that go to the JVM in one call."""
@@ -50,6 +50,7 @@ class FileSystem:
     """
 
     def __init__(self, spark: SparkSession, path: str) -> None:
+        self._spark = spark
         self._jvm: Any = spark._jvm
         with _plain_errors(path, "reached"):
             configuration = spark._jsc.hadoopConfiguration()
@@ -65,6 +66,24 @@ class FileSystem:
             if not self._in_one_process or self._hadoop.getUri().getScheme() != "file":
                 return None
             return str(self._path(path).toUri().getPath())
+
+    def is_seen_by_executors(self, path: str) -> bool:
+        """Whether executors find a directory on this file system that the driver has made.
+
+        A `file:` path is a disk of each machine's own, unless it is a network drive. Tasks look, more of them
+        than there are cores.
+        """
+        if self._in_one_process or self._hadoop.getUri().getScheme() != "file":
+            return True
+        return find_directory(self._spark, str(self._path(path).toUri().getPath()))
+
+    def is_within(self, path: str, directory: str) -> bool:
+        """Whether a path is a directory's, or that of something in it."""
+        try:
+            outer, inner = self.qualified(directory), self.qualified(path)
+        except UserError:  # of another file system
+            return False
+        return inner == outer or inner.startswith(outer + "/")
 
     def qualified(self, path: str) -> str:
         """Return the path as Spark writes it: absolute, with its scheme, without a trailing slash."""

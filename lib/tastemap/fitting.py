@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark.sql import DataFrame
+
 from tastemap import features as featuring
 from tastemap import schemas, warm_start
 from tastemap.catalogue import Catalogue
@@ -19,7 +21,6 @@ from tastemap.decomposition.pca import PCA
 from tastemap.decomposition.principal import Decomposition
 from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.errors import UserError
-from tastemap.evaluation import truth
 from tastemap.evaluation.choice import Choice, choose
 from tastemap.evaluation.evaluate import evaluate, hold_out
 from tastemap.features import Features
@@ -85,7 +86,9 @@ class Fit:
         }
 
 
-def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: Stages) -> Choice:
+def choose_clusters(
+    kept: Cleaned, titles: Catalogue, truth: DataFrame | None, run: Run, config: Config, stages: Stages
+) -> Choice:
     """The number of clusters that is asked for, or of several the one that earns it, with what speaks for it.
 
     To choose, every number is fitted without some of the ratings and judged by them; the tables `evaluation`
@@ -95,8 +98,7 @@ def choose_clusters(kept: Cleaned, titles: Catalogue, run: Run, config: Config, 
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     with stages("choose clusters", "numbers") as stage:
         data = hold_out(kept.matrix, titles, kept.size, config)
-        path, spark = config.evaluation.truth, kept.matrix.spark
-        found = evaluate(data, config, None if path is None else truth.read(spark, path))
+        found = evaluate(data, config, truth)
         run.write_small("evaluation", found.figures, schemas.EVALUATION)
         run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
         stage.rows = len(config.clustering.n_clusters)

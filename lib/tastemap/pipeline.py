@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from tastemap import catalogue, fitting, pivot, segmentation, tables, warm_start
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config
 from tastemap.errors import UserError
+from tastemap.evaluation import truth
 from tastemap.evaluation.choice import Choice
 from tastemap.intake import cleaned
 from tastemap.pseudonyms import Pseudonyms, check_distinct, pseudonymised, user_table
@@ -70,12 +71,6 @@ def cluster_users(
         The log, the options or the output cannot be used; nothing has been changed then.
     """
     check_one(config)
-    if config.evaluation.truth is not None and len(config.clustering.n_clusters) == 1:
-        log.warning(
-            "--truth %s is not looked at: clusters are judged where there are several --n-clusters to choose "
-            "from, or by jobs/evaluate_clusters.py",
-            config.evaluation.truth,
-        )
     key_file = config.privacy.pseudonymise_key_file
     pseudonyms = None if key_file is None else Pseudonyms.read(key_file)
     wanted = reporter.wanted(config.report)
@@ -90,6 +85,8 @@ def cluster_users(
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
+        run.refuse_to_replace([*rating_log.files, *([] if movies is None else [movies])])
+        known = truth_to_choose_by(spark, config)
         directory = config.clustering.warm_start
         earlier = None if directory is None else warm_start.load(spark, directory, config)
         with cleaned(rating_log, run, config, stages) as kept:
@@ -98,7 +95,7 @@ def cluster_users(
                 run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
                 stage.rows = n_users
             titles = catalogue.describe(kept.movies.ids, rating_log.movies)
-            choice = fitting.choose_clusters(kept, titles, run, config, stages)
+            choice = fitting.choose_clusters(kept, titles, known, run, config, stages)
             reduction = fitting.reduce(kept, titles, run, config, stages)
             with ExitStack() as persisted:
                 with stages("project", "users") as stage:
@@ -156,6 +153,19 @@ def assign(
     if memberships:
         likely = partial(segmentation.memberships, clusters=clusters)
         run.write("memberships", user_table(likely, scores, pseudonyms))
+
+
+def truth_to_choose_by(spark: SparkSession, config: Config) -> DataFrame | None:
+    """The groups that users are known to be of, if the number of clusters is to be chosen by them."""
+    path = config.evaluation.truth
+    if path is not None and len(config.clustering.n_clusters) == 1:
+        log.warning(
+            "--truth %s is not looked at: clusters are judged where there are several --n-clusters to choose "
+            "from, or by jobs/evaluate_clusters.py",
+            path,
+        )
+        return None
+    return None if path is None else truth.read(spark, path)
 
 
 def check_one(config: Config) -> None:

@@ -7,6 +7,7 @@ ratings are a few thousand rows to Spark.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark import TaskContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -166,17 +168,22 @@ def _pack(targets: npt.NDArray[np.int32]) -> ArrowFunction:
 
     def pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         waiting = _Waiting()
+        task = TaskContext.get()
+        # Rejects go to one target after the other; each task begins at another one.
+        turns = itertools.cycle(np.roll(targets, 0 if task is None else -task.partitionId()))
         for batch in batches:
             waiting.add(batch)
             if waiting.count() >= at_once:
-                yield from _pieces(waiting, targets)
+                yield from _pieces(waiting, targets, turns)
                 waiting = _Waiting()
-        yield from _pieces(waiting, targets)
+        yield from _pieces(waiting, targets, turns)
 
     return pack
 
 
-def _pieces(waiting: _Waiting, targets: npt.NDArray[np.int32]) -> Iterator[pa.RecordBatch]:
+def _pieces(
+    waiting: _Waiting, targets: npt.NDArray[np.int32], turns: Iterator[np.int32]
+) -> Iterator[pa.RecordBatch]:
     if any(batch.num_rows for batch in waiting.ratings):
         table = pa.Table.from_batches(waiting.ratings)
         users, movies, ratings = (table[name].to_numpy() for name in ("user_id", "movie_id", "rating"))
@@ -194,9 +201,9 @@ def _pieces(waiting: _Waiting, targets: npt.NDArray[np.int32]) -> Iterator[pa.Re
     if waiting.rejects:
         nothing = [[compact.narrow(column).to_bytes()] for column in _NO_RATINGS]
         table = pa.Table.from_batches(waiting.rejects).cast(REJECT_ARROW).combine_chunks()
-        for number, batch in enumerate(table.to_batches(max_chunksize=REJECTS_PER_PIECE)):
+        for batch in table.to_batches(max_chunksize=REJECTS_PER_PIECE):
             rejects = pa.StructArray.from_arrays(batch.columns, fields=list(REJECT_ARROW))
-            yield _rows(targets[[number % len(targets)]], nothing, rejects)
+            yield _rows(np.array([next(turns)]), nothing, rejects)
 
 
 def _bucket(users: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.uint16 | np.uint32]:

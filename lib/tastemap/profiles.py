@@ -23,6 +23,8 @@ Array = npt.NDArray[np.float64]
 N_ENDS = 10
 """Movies named at each end of a component."""
 MAX_HISTOGRAM_BARS = 21
+CELLS = 1 << 21
+"""Cells of the dense arrays, users by rating bars, labels or years, that are made at a time: 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,12 @@ def aggregate(matrix: BlockMatrix, segmentation: Segmentation, axes: Axes) -> Ag
     """Count what the clusters rated: one pass over the blocks, k · d · 24 bytes a task."""
     k, d = segmentation.model.n_clusters, matrix.n_columns
     h, n_labels, y = axes.bars.size, axes.labels.shape[1], len(axes.years)
+    n_places = h + n_labels + y
 
     def partial(blocks: Iterator[Block]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
-        for block in blocks:
-            for total, found in zip(totals, aggregate_block(block, segmentation, axes), strict=True):
+        for rows in (rows for block in blocks for rows in block.in_parts(max(1, CELLS // n_places))):
+            for total, found in zip(totals, aggregate_block(rows, segmentation, axes), strict=True):
                 total += found
         return totals
 

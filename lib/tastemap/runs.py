@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from types import TracebackType
@@ -90,6 +90,12 @@ class Run:
             self._files.make_directory(self._staging)
         except UserError as fault:
             raise UserError(f"--output {self._given} cannot be written: {fault}") from fault
+        if not self._files.is_seen_by_executors(self._staging):
+            self._discard(self._staging)
+            raise UserError(
+                f"--output {self._given} is on the driver's own disk, which executors do not see; give a "
+                "directory that all machines share, such as hdfs://, s3:// or a network drive"
+            )
         return self
 
     def __exit__(
@@ -97,6 +103,20 @@ class Run:
     ) -> None:
         if kind is not None:
             self._discard(self._staging)
+
+    def refuse_to_replace(self, inputs: Iterable[str]) -> None:
+        """Make sure that none of the files to be read goes away with the earlier run that is replaced.
+
+        Raises
+        ------
+        UserError
+            Names the file.
+        """
+        for path in inputs:
+            if self._files.is_within(path, self.output):
+                raise UserError(
+                    f"--output {self._given} holds {path}, which is to be read; give another directory"
+                )
 
     def _discard(self, path: str) -> None:
         try:

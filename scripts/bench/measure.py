@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def run(command: list[str], *, timeout: float, max_bytes: float, cwd: Path | Non
             _sample(tree, measured)
             if time.perf_counter() - start > timeout or measured.peak_bytes > max_bytes:
                 stopped.set()
-                for one in [*tree.children(recursive=True), tree]:
-                    one.kill()
+                for one in [tree, *tree.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):  # ended by itself meanwhile
+                        one.kill()
                 return
             time.sleep(INTERVAL)
 

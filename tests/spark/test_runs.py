@@ -12,8 +12,9 @@ from pyspark.ml.feature import Binarizer
 from pyspark.sql import SparkSession
 
 import tastemap
-from tastemap import schemas
+from tastemap import filesystem, schemas
 from tastemap.errors import UserError
+from tastemap.executors import find_directory
 from tastemap.filesystem import FileSystem
 from tastemap.runs import Run, versions
 
@@ -271,3 +272,24 @@ def test_a_small_table_without_rows_and_one_that_lacks_a_column(spark: SparkSess
         assert run.read("more").columns == schemas.CLUSTER_GENRES.names
         with pytest.raises(KeyError, match="lift"):
             run.write_small("less", GENRES.drop(columns="lift"), schemas.CLUSTER_GENRES)
+
+
+def test_files_that_are_to_be_read_are_not_replaced(spark: SparkSession, tmp_path: Path) -> None:
+    output = tmp_path / "tables"
+    with Run(spark, str(output), overwrite=False) as run:
+        run.refuse_to_replace([(tmp_path / "tables.csv").as_uri(), str(tmp_path / "log/ratings.csv")])
+        for path in (output.as_uri(), f"file://{output}/ratings/part-0.parquet", f"{output}/ratings.csv"):
+            with pytest.raises(UserError, match=rf"--output {output} holds {path}, which is to be read"):
+                run.refuse_to_replace([path])
+
+
+def test_a_disk_that_executors_do_not_see_is_no_output(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "in_one_process", lambda spark: False)
+    with Run(spark, str(tmp_path / "run"), overwrite=False) as run:
+        run.finish({})  # workers of this machine see it
+    monkeypatch.setattr(filesystem, "find_directory", lambda spark, path: find_directory(spark, path + "x"))
+    with pytest.raises(UserError, match="is on the driver's own disk, which executors do not see; give"):
+        Run(spark, str(tmp_path / "other"), overwrite=False).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -23,6 +23,7 @@ from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.filesystem import reading
 from tastemap.sources import RatingLog, open_log, reasons
+from tastemap.sources.lines import RAW_LENGTH
 
 WHEN = datetime(2005, 9, 6, 12, 30, 0, tzinfo=UTC)
 
@@ -53,6 +54,14 @@ NAMED = SourceConfig(
 
 
 @pytest.mark.smoke
+def test_the_text_of_a_reject_is_cut(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(f"userId,movieId,rating,review\n1,2,x,{'long ' * 1000}\n1,2,3,\n")
+    config = SourceConfig(format="csv", user_column="userId", movie_column="movieId")
+    found = open_log(spark, [str(tmp_path / "r.csv")], config, None).parsed().toPandas()
+    (raw,) = found["raw"].dropna()
+    assert raw == f"1,2,x,{'long ' * 1000}"[:RAW_LENGTH]
+
+
 def test_csv_with_names_of_ones_own(spark: SparkSession, tmp_path: Path) -> None:
     lines = [
         'stars;title;viewer;"film.id";seen at',

@@ -144,3 +144,18 @@ def test_a_covariance_needs_two_rows(n: int) -> None:
     matrix = block_matrix([[sparse.csr_matrix((n, 3))]])
     with pytest.raises(ValueError, match=f"at least 2 rows, found {n}"):
         Covariance(matrix, center=True).multiply(np.ones((3, 1)))
+
+
+@pytest.mark.parametrize("dated", [True, False])
+@pytest.mark.parametrize("size", [1, 7, 19, 20, 50])
+def test_parts_of_a_block(size: int, dated: bool) -> None:
+    matrix = oracles.sparse_ratings(20, 6)
+    years = np.arange(matrix.nnz, dtype=np.int16) if dated else None
+    parts = list(Block(np.arange(100, 120), matrix, years).in_parts(size))
+    assert [part.ids.size for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert np.concatenate([part.ids for part in parts]).tolist() == list(range(100, 120))
+    assert (sparse.vstack([part.matrix for part in parts]) != matrix).nnz == 0
+    if dated:
+        assert np.concatenate([part.years for part in parts]).tolist() == list(range(matrix.nnz))  # type: ignore[misc]
+    else:
+        assert all(part.years is None for part in parts)

@@ -200,6 +200,14 @@ def test_rejects_are_counted_and_kept_in_rows_of_bounded_size(monkeypatch: pytes
     assert all(any(any(batch["rejects"].to_pylist()) for batch in some) for some in rows.values())
 
 
+def test_a_few_rejects_in_each_packing_do_not_meet_in_one_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pivot, "RATINGS_PER_PACKING", 1)
+    monkeypatch.setattr(pivot, "RATINGS_PER_PIECE", 0)
+    targets = np.array([4, 9, 2], dtype=np.int32)
+    pieces = list(_pack(targets)(rejected(1, number) for number in range(7)))
+    assert [piece["target"].to_pylist() for piece in pieces] == [[4], [9], [2], [4], [9], [2], [4]]
+
+
 def test_good_and_bad_records_in_one_batch() -> None:
     log = rating_frame([(1, 1, 3.0, 5), (2, 7, 4.0, None)])
     mixed = (

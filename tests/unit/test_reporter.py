@@ -116,8 +116,10 @@ def test_figures_are_drawn_while_the_run_goes_on(
     assert "write all results" in run.texts[reporter.PAGE]
 
 
-def test_what_goes_wrong_in_drawing_is_not_lost(
-    report: Callable[..., tuple[Reporter, Run]], monkeypatch: pytest.MonkeyPatch
+def test_what_goes_wrong_in_drawing_is_told_and_spoils_no_run(
+    report: Callable[..., tuple[Reporter, Run]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def draw(shown: Content) -> page.Drawn:
         raise RuntimeError("no ink")
@@ -125,9 +127,11 @@ def test_what_goes_wrong_in_drawing_is_not_lost(
     monkeypatch.setattr(page, "draw", draw)
     with ThreadPoolExecutor() as beside:
         made, run = report(beside)
-        with pytest.raises(RuntimeError, match="no ink"):
-            made.write(TOLD)
+        assert made.write(TOLD) == 0
     assert not run.texts
+    (told,) = caplog.records
+    assert "no report.html is written" in told.getMessage() and "all tables are" in told.getMessage()
+    assert told.exc_info is not None and "no ink" in str(told.exc_info[1])
 
 
 def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(

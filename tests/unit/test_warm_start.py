@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from standins import score_matrix
 from tastemap.blocks import Block
+from tastemap.clustering import algorithms
 from tastemap.clustering.centres import Centres
+from tastemap.config import ClusteringConfig
 from tastemap.segmentation import Projection, Segmentation
 from tastemap.warm_start import Continuation, Earlier, add_members, numbering
 from tastemap.weighting import Weighting
@@ -95,3 +98,13 @@ def test_users_of_a_new_log_in_the_earlier_clusters() -> None:
     same[:, [0, 2, 3]] = ratings[:, 1:4]
     expected = segmentation.assign(sparse.csr_matrix(same[known])).clusters
     assert clusters.tolist() == expected.tolist() and len(set(clusters)) > 1
+
+
+def test_further_clusters_are_begun_among_rows_as_they_are_compared() -> None:
+    """By direction the long rows are where the given centre points, and the short ones are not."""
+    rows = np.vstack([np.outer(np.linspace(1, 90, 60), [1.0, 0.0]), np.outer(np.full(20, 0.5), [0.0, 1.0])])
+    scores = score_matrix(rows)
+    config = ClusteringConfig(algorithm="cosine", max_iterations=1)
+    found = algorithms.fit_from(scores, np.array([[1.0, 0.0]]), 2, config, seed=7)
+    assert found.sizes.tolist() == [60, 20]
+    np.testing.assert_allclose(found.model.centres, np.eye(2), atol=1e-12)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tastemap.clustering import bisecting, cosine, estimation, kmeans, mixture
+from tastemap.clustering.centres import unit
 from tastemap.clustering.estimation import TOLERANCE, Clustering, Estimate, Fitted, converge
 from tastemap.clustering.lloyd import plus_plus
 from tastemap.clustering.scores import ScoreMatrix
@@ -67,9 +68,11 @@ def fit_from(
 
     `bisecting` goes on as `kmeans` does: what has been split stays split.
     """
+    as_compared = unit if config.algorithm == "cosine" else np.asarray
 
     def starts(sample: Array, k: int) -> Sequence[Fitted[Estimate]]:
-        whole = plus_plus(sample, k, np.random.default_rng(seed), given=centres)
+        rng = np.random.default_rng(seed)
+        whole = plus_plus(as_compared(sample), k, rng, given=as_compared(centres))
         begun = _BEGIN[config.algorithm](sample, whole)
         return [converge(sample, begun, config.max_iterations, TOLERANCE)]
 

@@ -87,7 +87,7 @@ def measure(matrix: BlockMatrix, judge: Judge, measures: Sequence[Measure]) -> l
         judge, measures = shared.value
         totals = [np.zeros(shape) for some in shapes for shape in some]
         for block in blocks:
-            for rows in _chunks(block):
+            for rows in block.in_parts(CHUNK):
                 judged = judge(rows)
                 found = [array for measure in measures for array in measure.add_up(judged)]
                 for total, part in zip(totals, found, strict=True):
@@ -103,11 +103,6 @@ def measure(matrix: BlockMatrix, judge: Judge, measures: Sequence[Measure]) -> l
 
 CHUNK = 1 << 13
 """Rows judged at a time: what is dense, users × clusters of every setting, stays small."""
-
-
-def _chunks(block: Block) -> Iterator[Block]:
-    for start in range(0, block.ids.size, CHUNK):
-        yield Block(block.ids[start : start + CHUNK], block.matrix[start : start + CHUNK])
 
 
 def in_groups(clusters: Sequence[Clusters], n_movies: int, limit: int) -> list[list[int]]:

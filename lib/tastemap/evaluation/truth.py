@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.errors import UserError
-from tastemap.evaluation.judging import Judge
-from tastemap.filesystem import escaped
+from tastemap.evaluation.judging import CHUNK, Judge
+from tastemap.filesystem import escaped, reading
 
 Array = npt.NDArray[np.float64]
 
@@ -49,10 +49,12 @@ def read(spark: SparkSession, path: str) -> DataFrame:
     groups = table.select(
         F.expr("try_cast(user_id AS long)").alias("user_id"), F.col("group").cast("string").alias("group")
     )
-    n_groups = groups.select("group").distinct().limit(GROUPS + 1).count()
+    by_user = groups.groupBy("user_id").count().where("user_id IS NOT NULL AND count > 1")
+    with reading(f"--truth {path}"):
+        n_groups = groups.select("group").distinct().limit(GROUPS + 1).count()
+        twice = by_user.limit(1).collect()
     if n_groups > GROUPS:
         raise UserError(f"--truth {path} has more than {GROUPS:,} groups; give one with fewer")
-    twice = groups.groupBy("user_id").count().where("user_id IS NOT NULL AND count > 1").limit(1).collect()
     if twice:
         raise UserError(
             f"--truth {path} names user {twice[0]['user_id']} {twice[0]['count']} times; give a row a user"
@@ -72,8 +74,8 @@ def contingency(matrix: BlockMatrix, judge: Judge, truth: DataFrame) -> list[Arr
     """
 
     def label(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        for block in blocks:
-            judged = judge(block)
+        for rows in (rows for block in blocks for rows in block.in_parts(CHUNK)):
+            judged = judge(rows)
             labels = np.column_stack([found.clusters for found in judged.assignments])
             offsets = np.arange(0, labels.size + 1, labels.shape[1], dtype=np.int32)
             cells = pa.ListArray.from_arrays(pa.array(offsets), pa.array(labels.ravel()))

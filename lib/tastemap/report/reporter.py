@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ def load() -> None:
 class Reporter:
     """Makes the report of a run, in the order of its methods, each as soon as there is what it needs.
 
+    What goes wrong with it is logged and spoils nothing else: the tables took hours, perhaps.
+
     Parameters
     ----------
     run : Run
@@ -94,6 +97,7 @@ class Reporter:
         self._shown: Future[Content]
         self._drawn: Future[Drawn]
         self._drawn_members: Future[Charts]
+        self._failed = False
 
     def choose_people(self) -> None:
         """Sample the users and embed them, beside what comes next."""
@@ -137,6 +141,19 @@ class Reporter:
         int
             Members that are shown.
         """
+        n_members = 0
+        with self._sparing_the_run():
+            n_members = self._draw(clusters, tables, active, evaluation, manifest)
+        return n_members
+
+    def _draw(
+        self,
+        clusters: Clusters,
+        tables: Mapping[str, pd.DataFrame],
+        active: pd.DataFrame,
+        evaluation: pd.DataFrame | None,
+        manifest: Mapping[str, Any],
+    ) -> int:
         told = self._told(manifest)
         rejects = _rejects(self._run, told["counts"]["rejects"])
         bars = activity.bars(active, self._config.privacy.min_cell_users)
@@ -173,8 +190,23 @@ class Reporter:
         Returns
         -------
         int
-            The page's size in bytes.
+            The page's size in bytes; 0 where it could not be made.
         """
+        size = 0
+        if not self._failed:
+            with self._sparing_the_run():
+                size = self._write(manifest)
+        return size
+
+    @contextmanager
+    def _sparing_the_run(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._failed = True
+            log.exception("no %s is written, for it could not be made; all tables are", PAGE)
+
+    def _write(self, manifest: Mapping[str, Any]) -> int:
         # Only here, for Bokeh may be missing.
         from tastemap.report import page
 

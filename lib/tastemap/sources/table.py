@@ -23,7 +23,7 @@ from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.sources import reasons
 from tastemap.sources.files import StoredFiles
-from tastemap.sources.lines import FIRST_SECOND, LAST_SECOND
+from tastemap.sources.lines import FIRST_SECOND, LAST_SECOND, RAW_LENGTH
 from tastemap.sources.titles import movie_table, split_genres
 
 SCALE = (0.5, 5.0)
@@ -93,7 +93,7 @@ def parsed_table(
         *(_present(name, types[name]).alias(role) for role, name in names.items()),
         *([] if "time" in names else [F.lit(None).cast("timestamp").alias("time")]),
         F.col("_metadata.file_path").alias("source"),
-        _raw(types, names, separator).alias("raw"),
+        F.substring(_raw(types, names, separator), 1, RAW_LENGTH).alias("raw"),
         (_column(_MALFORMED).isNotNull() if _MALFORMED in types else F.lit(False)).alias("malformed"),
     )
     text = {role: isinstance(types[name], StringType) for role, name in names.items()}
