@@ -53,7 +53,7 @@ class FileSystem:
         self._spark = spark
         self._jvm: Any = spark._jvm
         with _plain_errors(path, "reached"):
-            configuration = spark._jsc.hadoopConfiguration()
+            configuration = spark._jsparkSession.sessionState().newHadoopConf()
             self._hadoop: Any = self._path(path).getFileSystem(configuration)
             self._in_one_process = in_one_process(spark)
 
