@@ -28,6 +28,8 @@ from tastemap.filesystem import FileSystem, escaped
 log = logging.getLogger(__name__)
 
 MANIFEST = "run.json"
+MARK = 8
+"""Characters that tell the hidden directories of runs apart that have the same output."""
 
 
 class Run:
@@ -57,7 +59,7 @@ class Run:
         self._overwrite = overwrite
         self.output = self._files.qualified(output)
         parent, _, name = self.output.rpartition("/")
-        mark = uuid.uuid4().hex[:8]
+        mark = uuid.uuid4().hex[:MARK]
         self._staging = f"{parent}/.{name}.unfinished-{mark}"
         self._replaced = f"{parent}/.{name}.replaced-{mark}"
         self.started = datetime.now(UTC)
@@ -84,7 +86,18 @@ class Run:
                 f"{output} holds an earlier run; give another directory, or --overwrite to replace it"
             )
 
+    def _tell_of_others(self) -> None:
+        """Say what a run has left that was killed: only those that fail clean up behind them."""
+        parent, _, name = escaped(self.output).rpartition("/")
+        for what, advice in (
+            ("unfinished", "is from a run that still goes on or was killed; in that case delete it"),
+            ("replaced", "is an earlier run, put aside by one that was killed; move it back, or delete it"),
+        ):
+            for path in self._files.matches(f"{parent}/.{name}.{what}-{'?' * MARK}", limit=3)[1]:
+                log.warning("%s %s", path, advice)
+
     def __enter__(self) -> Run:
+        self._tell_of_others()
         # Now rather than at the first table: where nothing can be written, nothing need be computed.
         try:
             self._files.make_directory(self._staging)

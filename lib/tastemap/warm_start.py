@@ -7,7 +7,6 @@ are among the new scores the new clusters begin.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -30,8 +29,7 @@ from tastemap.config import Config
 from tastemap.decomposition.pca import PCAModel
 from tastemap.errors import UserError
 from tastemap.features import of_stage
-from tastemap.filesystem import FileSystem, escaped
-from tastemap.runs import MANIFEST
+from tastemap.runs import FinishedRun
 from tastemap.segmentation import Projection, Segmentation
 
 Array = npt.NDArray[np.float64]
@@ -129,18 +127,12 @@ def load(spark: SparkSession, directory: str, config: Config) -> Earlier:
         There is no run, or none that `config` can continue.
     """
     given = f"--warm-start {directory}"
-    files = FileSystem(spark, directory)
-    path = files.qualified(directory)
-    found = files.names(path) if files.is_directory(path) else []
-    missing = [name for name in (MANIFEST, "model", "movie_index") if name not in found]
-    if missing:
-        raise UserError(
-            f"{given} has no {' and no '.join(missing)}; give the --output directory of a finished run"
-        )
-    faults = list(_unlike(json.loads(files.read_text(f"{path}/{MANIFEST}"))["config"], config, given))
+    run = FinishedRun(spark, directory, "--warm-start")
+    run.check("model", "movie_index")
+    faults = list(_unlike(run.manifest["config"], config, given))
     if faults:
         raise UserError(faults)
-    features, pca, clusters = PipelineModel.load(f"{path}/model").stages
+    features, pca, clusters = PipelineModel.load(f"{run.path}/model").stages
     projection = Projection.of(of_stage(cast(Model, features)), cast(PCAModel, pca).decomposition)
     model = cast(ClustersModel[Any], clusters).clusters
     if min(config.clustering.n_clusters) < model.n_clusters:
@@ -148,7 +140,7 @@ def load(spark: SparkSession, directory: str, config: Config) -> Earlier:
             f"--n-clusters is {min(config.clustering.n_clusters)}, but {given} has {model.n_clusters} "
             f"clusters to continue; ask for at least {model.n_clusters}, or start anew without --warm-start"
         )
-    movies = spark.read.parquet(escaped(f"{path}/movie_index")).select("movie_index", "movie_id").toPandas()
+    movies = run.read("movie_index").select("movie_index", "movie_id").toPandas()
     return Earlier(
         Segmentation(projection, model), movies.sort_values("movie_index")["movie_id"].to_numpy(np.int32)
     )

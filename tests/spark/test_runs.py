@@ -293,3 +293,17 @@ def test_a_disk_that_executors_do_not_see_is_no_output(
     with pytest.raises(UserError, match="is on the driver's own disk, which executors do not see; give"):
         Run(spark, str(tmp_path / "other"), overwrite=False).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_killed_run_has_left_is_told(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a[b].unfinished-12345678", "a[b].replaced-12345678", "other.unfinished-12345678"):
+        (tmp_path / f".{name}").mkdir()
+    with caplog.at_level("WARNING"), Run(spark, str(tmp_path / "a[b]"), overwrite=False) as run:
+        run.finish({})
+    unfinished, replaced = caplog.messages
+    assert unfinished.startswith(
+        f"file:{tmp_path}/.a[b].unfinished-12345678 is from a run that still goes on"
+    )
+    assert replaced.startswith(f"file:{tmp_path}/.a[b].replaced-12345678 is an earlier run, put aside")

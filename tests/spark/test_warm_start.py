@@ -109,9 +109,9 @@ def test_what_cannot_be_continued(spark: SparkSession, monday: Path, tmp_path: P
             warm_start.load(spark, str(directory), config(warm_start=directory, **changes))
         return " | ".join(caught.value.faults)
 
-    assert "has no run.json and no model and no movie_index; give the --output" in fault(tmp_path / "nowhere")
+    assert "nowhere holds no run.json, so it is no finished run; give" in fault(tmp_path / "nowhere")
     shutil.copytree(monday, tmp_path / "half", ignore=shutil.ignore_patterns("model"))
-    assert "half has no model; give the --output" in fault(tmp_path / "half")
+    assert "half is a run without model; give one of jobs/cluster_users.py" in fault(tmp_path / "half")
     said = fault(monday, weighting="stars", algorithm="cosine")
     assert "--weighting is stars, but --warm-start" in said and "made with residual" in said
     assert "--algorithm is cosine, but --warm-start" in said and "made with kmeans" in said
