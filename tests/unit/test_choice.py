@@ -28,7 +28,7 @@ def test_of_those_as_good_as_the_best_the_most_stable() -> None:
     assert (found.n_clusters, found.temperature) == (8, 0.8)
     assert found.reason == (
         "chose 8 clusters: they lower the RMSE of held-out ratings by 0.0295, within one standard error "
-        "(0.0010) of the most, 0.0300 with 12, and are more stable than 12 (stability 0.70)"
+        "(0.0010) of the most, 0.0300 with 12, and are at least as stable as 12 (stability 0.70)"
     )
 
 

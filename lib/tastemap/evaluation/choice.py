@@ -80,7 +80,7 @@ def choose(figures: pd.DataFrame) -> Choice:
             else f"within one standard error ({best['gain_error']:.4f}) of the most, "
             f"{best['gain']:.4f} with {int(best['n_clusters'])}"
         )
-        + (f", and are more stable than {near}" if near else "")
+        + (f", and are at least as stable as {near}" if near else "")
         + f" (stability {chosen['stability']:.2f})"
     )
     return Choice(k, float(chosen["temperature"]), reason, figures)

@@ -158,7 +158,7 @@ def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
     """Make Spark split the files the same way every time it reads them; return whether it splits any.
 
     The size of splits depends on the number of cores, which grows while executors still arrive, unless it
-    is set. Setting it to what it is now changes nothing else.
+    is set. It stays for the session: other files too are then split for the cores that there are now.
     """
     key = "spark.sql.files.minPartitionNum"
     conf = spark._jsparkSession.sessionState().conf()
