@@ -106,6 +106,7 @@ def cluster_users(
                 if wanted:
                     shown = pseudonymised(matrix, pseudonyms), pseudonymised(scores, pseudonyms)
                     report = reporter.Reporter(run, *shown, titles.movie_ids, config, beside)
+                    persisted.callback(report.wait_for_reading)
                     report.choose_people()
                 fitted = fitting.cluster(kept, reduction, scores, choice, earlier, config, stages)
                 clusters = fitted.segmentation.model

@@ -116,6 +116,25 @@ def test_figures_are_drawn_while_the_run_goes_on(
     assert "write all results" in run.texts[reporter.PAGE]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_users_do_not_go_away_while_they_are_read(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    go_on, done = threading.Event(), threading.Event()
+
+    def choose(*_: object) -> None:
+        assert go_on.wait(WAIT)
+        done.set()
+        if fails:
+            raise RuntimeError("gone")
+
+    monkeypatch.setattr(reporter.sample, "choose_people", choose)
+    with ThreadPoolExecutor() as beside:
+        made = Reporter(Run(), None, None, contents.MOVIE_IDS, Config(), beside)  # type: ignore[arg-type]
+        made.choose_people()
+        threading.Timer(0.2, go_on.set).start()
+        made.wait_for_reading()
+        assert done.is_set()
+
+
 def test_what_goes_wrong_in_drawing_is_told_and_spoils_no_run(
     report: Callable[..., tuple[Reporter, Run]],
     monkeypatch: pytest.MonkeyPatch,

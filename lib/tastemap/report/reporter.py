@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -97,15 +97,19 @@ class Reporter:
         self._shown: Future[Content]
         self._drawn: Future[Drawn]
         self._drawn_members: Future[Charts]
+        self._reading: list[Future[Any]] = []
         self._failed = False
 
     def choose_people(self) -> None:
         """Sample the users and embed them, beside what comes next."""
+        seed = self._config.run.seed
+        sampled = self._beside.submit(sample.choose_people, self._scores, seed)
 
         def embedded() -> tuple[People, Plane | None]:
-            people = sample.choose_people(self._scores, self._config.run.seed)
-            return people, embedding.neighbours(people.scores, self._config.run.seed)
+            people = sampled.result()
+            return people, embedding.neighbours(people.scores, seed)
 
+        self._reading.append(sampled)
         self._people = self._beside.submit(embedded)
 
     def choose_members(self, clusters: Clusters) -> None:
@@ -113,6 +117,11 @@ class Reporter:
         if self._config.privacy.min_cell_users == 1:  # else no single people are to be shown
             assigned = assignments(self._scores, clusters)
             self._chosen = self._beside.submit(sample.choose_members, assigned)
+            self._reading.append(self._chosen)
+
+    def wait_for_reading(self) -> None:
+        """Wait until nobody reads the users, before they go away; how the reading ends does not matter."""
+        wait(self._reading)
 
     def draw(
         self,
