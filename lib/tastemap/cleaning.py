@@ -15,6 +15,7 @@ from tastemap import lookup, vectors
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.config import CleaningConfig
 from tastemap.errors import UserError
+from tastemap.rows import Rows
 
 Ids = npt.NDArray[np.int32]
 Counted = npt.NDArray[np.int64]
@@ -50,19 +51,22 @@ class Movies:
     """Passes it took until both thresholds held."""
 
 
-def count(gathered: DataFrame) -> Counts:
+def count(gathered: Rows) -> Counts:
     """Sum up the counts that gathering left beside the blocks."""
-    columns = ("n_records", F.size("rejects"), "n_duplicates", "n_rows", "n_values")
+    numbers = ("n_records", "n_duplicates", "n_rows", "n_values")
+    left = gathered.in_few_tasks().select(*numbers, "rejects", "years_seen")
     years = F.array_distinct(F.flatten(F.collect_set("years_seen")))
-    found = gathered.agg(*(F.sum(column) for column in columns), F.array_sort(years)).head()
+    sums = [F.sum(number) for number in (*numbers, F.size("rejects"))]
+    found = left.agg(*sums, F.array_sort(years)).head()
     assert found is not None
-    records, bad, duplicates, users, ratings = (int(total or 0) for total in found[:-1])
+    records, duplicates, users, ratings, bad = (int(total or 0) for total in found[:-1])
     return Counts(records, bad, duplicates, users, ratings, tuple(found[-1]))
 
 
-def rejects(gathered: DataFrame) -> DataFrame:
+def rejects(gathered: Rows) -> DataFrame:
     """The `rejects` table of what was gathered."""
-    return gathered.select(F.explode("rejects").alias("reject")).select("reject.*")
+    left = gathered.in_few_tasks().select("rejects")
+    return left.select(F.explode("rejects").alias("reject")).select("reject.*")
 
 
 def check_rejects(n_records: int, n_bad: int, rejects: DataFrame, max_bad_fraction: float) -> None:

@@ -41,11 +41,10 @@ def cleaned(log: RatingLog, run: Run, config: Config, stages: Stages) -> Iterato
     with ExitStack() as persisted:
         of_log = persisted.enter_context(ExitStack())
         with reading("the rating log"), stages("read and pivot", "ratings") as stage:
-            with log.in_batches():
-                gathered = of_log.enter_context(pivot.gather(log).persisted())
-            counts = cleaning.count(gathered.rows.frame)
+            gathered = of_log.enter_context(pivot.gathered(log))
+            counts = cleaning.count(gathered.rows)
             stage.rows = counts.ratings_in
-        rejects = cleaning.rejects(gathered.rows.frame)
+        rejects = cleaning.rejects(gathered.rows)
         if config.privacy.pseudonymise_key_file is not None:
             rejects = withheld(rejects)
         cleaning.check_rejects(counts.ratings_in, counts.rejects, rejects, config.source.max_bad_fraction)

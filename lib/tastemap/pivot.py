@@ -1,4 +1,4 @@
-"""From ratings to user vectors: one shuffle, of blocks instead of rows.
+"""From ratings to user vectors: one exchange, of blocks instead of rows.
 
 Each task packs its ratings into one row of binary columns for every target partition; on the other
 side a partition holds all ratings of its users, and NumPy sorts them into CSR rows. A hundred million
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from tastemap import compact, lookup, schemas, vectors
@@ -28,8 +29,8 @@ from tastemap.block_tables import BlockTable
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.cleaning import keep
 from tastemap.compact import Compact
+from tastemap.exchange import Labels, exchanged
 from tastemap.executors import ArrowFunction
-from tastemap.rows import Rows
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.log import RatingLog
 
@@ -55,20 +56,25 @@ _NO_RATINGS = tuple(np.empty(0, dtype) for _, dtype in _RATING)
 _NO_REJECTS = pa.array([], pa.struct(list(REJECT_ARROW)))
 
 
-def gather(log: RatingLog) -> BlockMatrix:
+@contextmanager
+def gathered(log: RatingLog) -> Iterator[BlockMatrix]:
     """All ratings of a log as blocks of whole users, without duplicates; columns are movie ids.
 
-    One pass over the log, one shuffle (5 to 12 bytes a rating). The rows have the columns of
-    `schemas.GATHERED`; they are not persisted. Of several ratings of a movie by a user the latest
-    stays; of those the highest, so that neither order nor partitioning of the log matters.
+    One pass over the log, one exchange (5 to 12 bytes a rating). The rows have the columns of
+    `schemas.GATHERED`; they are persisted. Of several ratings of a movie by a user the latest stays; of
+    those the highest, so that neither order nor partitioning of the log matters.
     """
     spark = log.records.sparkSession
     n_partitions = _n_partitions(log.n_ratings_estimate, spark.sparkContext.defaultParallelism)
-    keys = _partition_keys(spark, n_partitions)
-    pieces = log.map_in_arrow(_pack(np.array(keys, dtype=np.int32)), schemas.PIECES)
-    in_targets = pieces.repartition(n_partitions, "target")
-    rows = Rows(in_targets, n_partitions, schemas.GATHERED, _gather_partition)
-    return BlockMatrix(rows, partial(decode, n_columns=2**31 - 1), n_columns=2**31 - 1)
+
+    def pieces(labels: Labels) -> tuple[DataFrame, ArrowFunction]:
+        return log.passed_to(_pack(labels))
+
+    with ExitStack() as persisted:
+        with log.in_batches(), exchanged(spark, pieces, schemas.PIECES, n_partitions) as in_place:
+            blocks = in_place.mapped(_gather_partition, schemas.GATHERED)
+            rows = persisted.enter_context(blocks.persisted())
+        yield BlockMatrix(rows, partial(decode, n_columns=2**31 - 1), n_columns=2**31 - 1)
 
 
 def index_columns(
@@ -79,7 +85,7 @@ def index_columns(
     Parameters
     ----------
     gathered : BlockMatrix
-        Of `gather`.
+        Of `gathered`.
     movie_ids : ndarray of shape (d,)
         Movies that are kept, ascending.
     min_user_ratings : int
@@ -111,7 +117,8 @@ def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
 
 def size(matrix: BlockMatrix) -> tuple[int, int]:
     """Users and ratings in blocks."""
-    sums = matrix.rows.frame.agg(F.sum("n_rows"), F.sum("n_values")).head()
+    counts = matrix.rows.in_few_tasks().select("n_rows", "n_values")
+    sums = counts.agg(F.sum("n_rows"), F.sum("n_values")).head()
     assert sums is not None
     return sums[0] or 0, sums[1] or 0
 
@@ -123,25 +130,6 @@ def _n_partitions(n_ratings: int, parallelism: int) -> int:
     """
     waves = math.ceil(n_ratings / (RATINGS_PER_PARTITION * parallelism))
     return max(1, min(waves * parallelism, math.ceil(n_ratings / MIN_RATINGS_PER_PARTITION)))
-
-
-def _partition_keys(spark: SparkSession, n_partitions: int) -> list[int]:
-    """For each partition an integer that Spark's hash partitioning sends there.
-
-    Partition numbers themselves would collide: a third of the partitions would stay empty and others
-    get two or three times their share.
-    """
-    keys: dict[int, int] = {}
-    start, step = 0, 16 * n_partitions
-    while len(keys) < n_partitions:
-        numbers = spark.range(start, start + step, numPartitions=1).select(
-            F.col("id").cast("int").alias("key")
-        )
-        placed = numbers.select(F.expr(f"pmod(hash(key), {n_partitions})"), "key").toPandas()
-        for partition, key in placed.itertuples(index=False):
-            keys.setdefault(int(partition), int(key))
-        start += step
-    return [keys[partition] for partition in range(n_partitions)]
 
 
 @dataclass

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.errors import PythonException
@@ -16,6 +18,9 @@ from pyspark.sql import DataFrame
 
 from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction, chained, map_in_arrow
+
+SPREAD_BYTES = 16 << 20
+"""Rows that a task parts by target at a time: pieces are to be large, and a worker's memory small."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,32 @@ class Reader:
                 yield rows.get_batch(position)
 
 
+@dataclass(frozen=True)
+class SpreadReader:
+    """Executor function: batches that number targets to the rows that `spread` has spread to them."""
+
+    directory: str
+    n_files: int
+    """A file a task; its batches are of one target after the other, and then of the first again."""
+    n_targets: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Read target after target."""
+        for batch in batches:
+            for target, number in product(batch["id"].to_pylist(), range(self.n_files)):
+                yield from self._of_target(target, _path(self.directory, number))
+
+    def _of_target(self, target: int, path: Path) -> Iterator[pa.RecordBatch]:
+        if path.stat().st_size == 0:
+            return
+        # Read, not mapped: with a small piece Linux maps all the pages around it.
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as rows:
+            for position in range(target, rows.num_record_batches, self.n_targets):
+                batch = rows.get_batch(position)
+                if batch.num_rows:
+                    yield batch
+
+
 def _write(directory: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Executor function: keep a partition's rows; yields its number."""
     task = TaskContext.get()
@@ -55,6 +86,31 @@ def _write(directory: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Rec
                 rows = opened.enter_context(pa.ipc.new_file(file, batch.schema))
             rows.write_batch(batch)
     yield pa.record_batch([pa.array([number], pa.int32())], names=["partition"])
+
+
+def _by_target(n_targets: int, at_once: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Batches of one target after the other, over and over; rows of about so many bytes each time."""
+    waiting: list[pa.RecordBatch] = []
+    n_bytes = 0
+    for batch in batches:
+        waiting.append(batch)
+        n_bytes += batch.nbytes
+        if n_bytes >= at_once:
+            yield from _parted(waiting, n_targets)
+            waiting, n_bytes = [], 0
+    if waiting:
+        yield from _parted(waiting, n_targets)
+
+
+def _parted(batches: list[pa.RecordBatch], n_targets: int) -> Iterator[pa.RecordBatch]:
+    rows = pa.Table.from_batches(batches).combine_chunks()
+    targets = rows["target"].to_numpy()
+    order = np.argsort(targets, kind="stable")
+    rows = rows.take(pa.array(order)).combine_chunks()
+    ends = np.searchsorted(targets[order], np.arange(n_targets), side="right")
+    (batch,) = rows.to_batches()
+    for start, end in pairwise([0, *ends.tolist()]):
+        yield batch.slice(start, end - start)
 
 
 def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> int:
@@ -79,7 +135,39 @@ def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> int:
     UserError
         The disk is full.
     """
-    write = partial(_write, directory)
+    return _run(source, make, partial(_write, directory), directory)
+
+
+def spread(source: DataFrame, make: ArrowFunction, n_targets: int, directory: str) -> SpreadReader:
+    """Spread what is made of the rows of a frame to targets, in a file for each task that makes them.
+
+    Parameters
+    ----------
+    source : DataFrame
+        Read once.
+    make : callable
+        Executor function that makes the rows, of which the column `target` says where each is to go.
+    n_targets : int
+        Targets are 0 to n_targets − 1.
+    directory : str
+        Empty.
+
+    Returns
+    -------
+    SpreadReader
+        Reads the rows of a target.
+
+    Raises
+    ------
+    UserError
+        The disk is full.
+    """
+    parted = chained(make, partial(_by_target, n_targets, SPREAD_BYTES))
+    n_files = _run(source, parted, partial(_write, directory), directory)
+    return SpreadReader(directory, n_files, n_targets)
+
+
+def _run(source: DataFrame, make: ArrowFunction | None, write: ArrowFunction, directory: str) -> int:
     try:
         return len(map_in_arrow(source, chained(make, write) if make else write, "partition int").collect())
     except PythonException as error:

@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
+import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from tastemap import row_files
@@ -41,6 +43,13 @@ class Rows:
     def frame(self) -> DataFrame:
         """The rows as a DataFrame."""
         return self.source if self.make is None else map_in_arrow(self.source, self.make, self.schema)
+
+    def select(self, *columns: str) -> DataFrame:
+        """Some of the columns as a DataFrame: of rows that Python makes, the JVM gets no more."""
+        if self.make is None:
+            return self.source.select(*columns)
+        schema = self.frame.select(*columns).schema
+        return map_in_arrow(self.source, chained(self.make, partial(_selected, columns)), schema)
 
     def mapped(
         self, function: ArrowFunction, schema: StructType | str, columns: Sequence[str] | None = None
@@ -79,6 +88,18 @@ class Rows:
         return persisted(self.source, self.make, self.schema)
 
 
+def _selected(columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.select(columns)
+
+
+def folder(spark: SparkSession) -> AbstractContextManager[str]:
+    """A new folder for what workers keep; gone at the end of the context."""
+    # In Spark's own for what does not outlive it, on the disk that spark.local.dir names.
+    parent = spark.sparkContext._temp_dir
+    return tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True)
+
+
 @contextmanager
 def persisted(source: DataFrame, make: ArrowFunction | None, schema: StructType | str) -> Iterator[Rows]:
     """Rows that are made once and now, and stay until the end of the context.
@@ -99,9 +120,7 @@ def persisted(source: DataFrame, make: ArrowFunction | None, schema: StructType 
     """
     spark = source.sparkSession
     if in_one_process(spark):
-        # Spark's own folder for what does not outlive it, on the disk that spark.local.dir names.
-        folder = spark.sparkContext._temp_dir
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder, ignore_cleanup_errors=True) as directory:
+        with folder(spark) as directory:
             n_partitions = row_files.keep(source, make, directory)
             numbers = spark.range(0, n_partitions, 1, n_partitions)
             yield Rows(numbers, n_partitions, schema, row_files.Reader(directory))

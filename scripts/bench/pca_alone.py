@@ -76,7 +76,7 @@ def main() -> int:
     config, k = from_options(min_movie_ratings=str(args.min_movie_ratings)), args.components
     with session("benchmark: PCA alone") as spark, ExitStack() as persisted:
         log = open_log(spark, [args.ratings], config.source, None)
-        with pivot.gather(log).persisted() as gathered:
+        with pivot.gathered(log) as gathered:
             movies = cleaning.frequent_movies(gathered, config.cleaning)
             indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
             stored = persisted.enter_context(indexed.persisted())

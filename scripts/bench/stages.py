@@ -28,6 +28,7 @@ from tastemap.config import Config
 from tastemap.decomposition import sampling
 from tastemap.decomposition.krylov import Progress
 from tastemap.decomposition.principal import decompose
+from tastemap.executors import map_in_arrow
 from tastemap.features import loading
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, Segmentation
@@ -72,10 +73,10 @@ def main() -> int:
         of_log = persisted.enter_context(ExitStack())
         log = stage("open", lambda: open_log(spark, [args.ratings], config.source, None))
         with log.in_batches():
-            stage("parse", lambda: log.map_in_arrow(count, "n long").agg({"n": "sum"}).head())
-            read = pivot.gather(log).persisted()
-            gathered = stage("parse and pivot", lambda: of_log.enter_context(read))
-        counts = cleaning.count(gathered.rows.frame)
+            stage("parse", lambda: map_in_arrow(*log.passed_to(count), "n long").agg({"n": "sum"}).head())
+        read = pivot.gathered(log)
+        gathered = stage("parse and pivot", lambda: of_log.enter_context(read))
+        counts = cleaning.count(gathered.rows)
         movies = stage("movies to keep", lambda: cleaning.frequent_movies(gathered, config.cleaning))
         indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings).persisted()
         matrix = stage("index columns", lambda: persisted.enter_context(indexed))

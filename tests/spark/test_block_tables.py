@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from tastemap.runs import Run
 LOG = random_log(80, 60, 1500, seed=1)
 
 
-def matrix_of(spark: SparkSession, n_partitions: int) -> BlockMatrix:
+@contextmanager
+def matrix_of(spark: SparkSession, n_partitions: int) -> Iterator[BlockMatrix]:
     movie_ids = np.unique(LOG["movie_id"]).astype(np.int32)
-    return pivot.index_columns(pivot.gather(rating_log(spark, LOG, n_partitions)), movie_ids, 1)
+    with pivot.gathered(rating_log(spark, LOG, n_partitions)) as gathered:
+        yield pivot.index_columns(gathered, movie_ids, 1)
 
 
 def table_of(spark: SparkSession, folder: Path) -> pd.DataFrame:
@@ -36,10 +39,11 @@ def table_of(spark: SparkSession, folder: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize("n_partitions", [1, pytest.param(3, marks=pytest.mark.smoke), 7])
 def test_files_hold_what_spark_writes(spark: SparkSession, tmp_path: Path, n_partitions: int) -> None:
-    table = pivot.user_vectors(matrix_of(spark, n_partitions))
     (tmp_path / "by arrow").mkdir()
-    table.write_files(str(tmp_path / "by arrow"))
-    table.frame().write.parquet(str(tmp_path / "by spark"))
+    with matrix_of(spark, n_partitions) as matrix:
+        table = pivot.user_vectors(matrix)
+        table.write_files(str(tmp_path / "by arrow"))
+        table.frame().write.parquet(str(tmp_path / "by spark"))
     found = table_of(spark, tmp_path / "by arrow")
     assert len(found) == LOG["user_id"].nunique()
     pd.testing.assert_frame_equal(found, table_of(spark, tmp_path / "by spark"))
@@ -50,8 +54,8 @@ def test_files_hold_what_spark_writes(spark: SparkSession, tmp_path: Path, n_par
 def test_a_run_writes_by_arrow_where_workers_and_files_are_here(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = pivot.user_vectors(matrix_of(spark, 3))
-    with Run(spark, str(tmp_path / "a run"), overwrite=False) as run:
+    with matrix_of(spark, 3) as matrix, Run(spark, str(tmp_path / "a run"), overwrite=False) as run:
+        table = pivot.user_vectors(matrix)
         run.write("here", table)
         monkeypatch.setattr(FileSystem, "local_path", lambda *_: None)
         run.write("elsewhere", table)
@@ -74,10 +78,8 @@ def test_a_task_that_fails_leaves_no_file_to_read(spark: SparkSession, tmp_path:
         yield pa.record_batch([pa.array(next(blocks).ids)], names=["user_id"])
         raise RuntimeError("the second batch cannot be made")
 
-    matrix = matrix_of(spark, 1)
-    table = BlockTable(matrix, rows, schemas.USER_VECTORS)
-    with pytest.raises(PythonException, match="second batch"):
-        table.write_files(str(tmp_path))
+    with matrix_of(spark, 1) as matrix, pytest.raises(PythonException, match="second batch"):
+        BlockTable(matrix, rows, schemas.USER_VECTORS).write_files(str(tmp_path))
     assert list(tmp_path.glob("part-*")) == []
 
 
@@ -87,5 +89,6 @@ def test_a_task_without_rows_writes_no_file(spark: SparkSession, tmp_path: Path)
             pass
         yield from ()
 
-    BlockTable(matrix_of(spark, 1), rows, schemas.USER_VECTORS).write_files(str(tmp_path))
+    with matrix_of(spark, 1) as matrix:
+        BlockTable(matrix, rows, schemas.USER_VECTORS).write_files(str(tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -22,7 +22,7 @@ def test_movies_that_remain_against_pandas(
     spark: SparkSession, n_partitions: int, per_user: int, per_movie: int
 ) -> None:
     remains = frequent(latest(LOG), per_user, per_movie)
-    with pivot.gather(rating_log(spark, LOG, n_partitions)).persisted() as gathered:
+    with pivot.gathered(rating_log(spark, LOG, n_partitions)) as gathered:
         movies = cleaning.frequent_movies(gathered, CleaningConfig(per_user, per_movie))
         matrix = pivot.index_columns(gathered, movies.ids, per_user)
         assert pivot.size(matrix) == (remains["user_id"].nunique(), len(remains))
@@ -37,8 +37,10 @@ def test_movies_that_remain_against_pandas(
 
 @pytest.mark.parametrize("log", [LOG[:0], LOG])
 def test_nothing_remains(spark: SparkSession, log: pd.DataFrame) -> None:
-    gathered = pivot.gather(rating_log(spark, log, 2))
-    with pytest.raises(UserError, match=r"at least 10000 .* at least 3 .*--min-user-ratings"):
+    with (
+        pivot.gathered(rating_log(spark, log, 2)) as gathered,
+        pytest.raises(UserError, match=r"at least 10000 .* at least 3 .*--min-user-ratings"),
+    ):
         cleaning.frequent_movies(gathered, CleaningConfig(10_000, 3))
 
 
@@ -80,10 +82,10 @@ def test_a_log_without_records(rejects: DataFrame) -> None:
 @pytest.mark.smoke
 def test_counts_and_rejects_of_what_was_gathered(spark: SparkSession) -> None:
     log = rating_frame([(1, 1, 3.0, 1), (1, 1, 4.0, 2), (2, 1, 4.0, None), (2, 3, 1.0, 5)])
-    gathered = pivot.gather(rating_log(spark, log, 2, rejects=REJECTS)).rows.frame
-    assert cleaning.count(gathered) == cleaning.Counts(
-        ratings_in=18, rejects=14, duplicates=1, users=2, ratings=3, years=(0,)
-    )
-    found = cleaning.rejects(gathered)
-    assert found.schema == schemas.REJECTS
-    assert sorted(map(tuple, found.collect()), key=str) == sorted(REJECTS, key=str)
+    with pivot.gathered(rating_log(spark, log, 2, rejects=REJECTS)) as gathered:
+        assert cleaning.count(gathered.rows) == cleaning.Counts(
+            ratings_in=18, rejects=14, duplicates=1, users=2, ratings=3, years=(0,)
+        )
+        found = cleaning.rejects(gathered.rows)
+        assert found.schema == schemas.REJECTS
+        assert sorted(map(tuple, found.collect()), key=str) == sorted(REJECTS, key=str)

@@ -48,15 +48,17 @@ def random(n_users: int = 1000, n_movies: int = 500, n: int = 40_000) -> pd.Data
 def judged(
     spark: SparkSession, log: pd.DataFrame, config: Config, n_partitions: int = 3, known: Path | None = None
 ) -> Evaluation:
-    gathered = pivot.gather(rating_log(spark, log, n_partitions))
-    movies = cleaning.frequent_movies(gathered, config.cleaning)
-    with pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings).persisted() as matrix:
-        data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
-        groups = None if known is None else truth.read(spark, str(known))
-        found = evaluate.evaluate(data, config, groups)
-        if known is not None:
-            found = Evaluation(pd.concat([found.figures, ceiling(data, 7)]), found.clusters)
-        return found
+    with pivot.gathered(rating_log(spark, log, n_partitions)) as gathered:
+        movies = cleaning.frequent_movies(gathered, config.cleaning)
+        with pivot.index_columns(
+            gathered, movies.ids, config.cleaning.min_user_ratings
+        ).persisted() as matrix:
+            data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
+            groups = None if known is None else truth.read(spark, str(known))
+            found = evaluate.evaluate(data, config, groups)
+            if known is not None:
+                found = Evaluation(pd.concat([found.figures, ceiling(data, 7)]), found.clusters)
+            return found
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +125,23 @@ def test_random_ratings_are_said_to_have_no_structure(spark: SparkSession) -> No
 def test_truth_against_scikit_learn(spark: SparkSession, tmp_path: Path) -> None:
     log, path = planted(tmp_path)
     config = from_options(**OPTIONS | {"repeats": 1})
-    gathered = pivot.gather(rating_log(spark, log, 2))
-    movies = cleaning.frequent_movies(gathered, config.cleaning)
-    matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-    data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
-    fits = fit(data.training, data.effects, [(4, 3), (4, 6)], data.size, config)
-    judge = Judge(data.holdout, fits.reference, data.effects)
-    tables = truth.contingency(matrix, judge, truth.read(spark, str(path)))
-    groups = pd.read_parquet(path).set_index("user_id")["group"]
-    blocks = [
-        block for batch in matrix.rows.frame.toPandas().itertuples() for block in _decoded(matrix, batch)
-    ]
-    for number, table in enumerate(tables):
-        users = np.concatenate([block.ids for block in blocks])
-        clusters = np.concatenate([judge(block).assignments[number].clusters for block in blocks])
-        expected = pd.crosstab(clusters, groups.reindex(users).to_numpy()).to_numpy()
-        np.testing.assert_array_equal(table, expected)
-        assert adjusted_rand_score(groups.reindex(users), clusters) > 0.3
+    with pivot.gathered(rating_log(spark, log, 2)) as gathered:
+        movies = cleaning.frequent_movies(gathered, config.cleaning)
+        matrix = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
+        data = hold_out(matrix, catalogue.describe(movies.ids, None), pivot.size(matrix), config)
+        fits = fit(data.training, data.effects, [(4, 3), (4, 6)], data.size, config)
+        judge = Judge(data.holdout, fits.reference, data.effects)
+        tables = truth.contingency(matrix, judge, truth.read(spark, str(path)))
+        groups = pd.read_parquet(path).set_index("user_id")["group"]
+        blocks = [
+            block for batch in matrix.rows.frame.toPandas().itertuples() for block in _decoded(matrix, batch)
+        ]
+        for number, table in enumerate(tables):
+            users = np.concatenate([block.ids for block in blocks])
+            clusters = np.concatenate([judge(block).assignments[number].clusters for block in blocks])
+            expected = pd.crosstab(clusters, groups.reindex(users).to_numpy()).to_numpy()
+            np.testing.assert_array_equal(table, expected)
+            assert adjusted_rand_score(groups.reindex(users), clusters) > 0.3
 
 
 def _decoded(matrix: pivot.BlockMatrix, row: object) -> list[pivot.Block]:

@@ -191,26 +191,30 @@ def test_centres_as_a_stage_of_a_pipeline(spark: SparkSession, tmp_path: Path, s
 def segment(spark: SparkSession, log: pd.DataFrame, n_clusters: int, folder: Path) -> pd.DataFrame:
     """Clusters of all users, by the library from log to assignments, checked against the saved model."""
     config = from_options(min_user_ratings=5, n_components=12)
-    gathered = pivot.gather(rating_log(spark, log, 3))
-    movies = cleaning.frequent_movies(gathered, config.cleaning)
-    with pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings).persisted() as matrix:
-        features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
-        found = decompose(loading(features, matrix), config.decomposition.n_components[0])
-        projection = Projection.of(features, found)
-        scores = segmentation.scores(matrix, projection, pivot.size(matrix)[0])
-        clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
-        assignments = segmentation.assignments(scores, clustering.model).frame()
-        assert assignments.schema == schemas.ASSIGNMENTS
-        table = assignments.toPandas().set_index("user_id").sort_index()
-        model = segmentation.pipeline_model(features, found, clustering.model)
-        model.write().save(str(folder / "model"))
-        again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix).frame())
-        scored = again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")
-    assert table["cluster"].value_counts().sort_index().tolist() == clustering.sizes.tolist()
-    n_ratings = log.groupby("user_id").size()
-    assert (table["n_ratings"] <= n_ratings.reindex(table.index)).all()
-    pd.testing.assert_frame_equal(scored.sort_index(), table.drop(columns="n_ratings"), rtol=1e-9)
-    return table
+    with pivot.gathered(rating_log(spark, log, 3)) as gathered:
+        movies = cleaning.frequent_movies(gathered, config.cleaning)
+        with pivot.index_columns(
+            gathered, movies.ids, config.cleaning.min_user_ratings
+        ).persisted() as matrix:
+            features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
+            found = decompose(loading(features, matrix), config.decomposition.n_components[0])
+            projection = Projection.of(features, found)
+            scores = segmentation.scores(matrix, projection, pivot.size(matrix)[0])
+            clustering = fit(scores, n_clusters, restarts=config.clustering.restarts)
+            assignments = segmentation.assignments(scores, clustering.model).frame()
+            assert assignments.schema == schemas.ASSIGNMENTS
+            table = assignments.toPandas().set_index("user_id").sort_index()
+            model = segmentation.pipeline_model(features, found, clustering.model)
+            model.write().save(str(folder / "model"))
+            again = PipelineModel.load(str(folder / "model")).transform(pivot.user_vectors(matrix).frame())
+            scored = (
+                again.select("user_id", "cluster", "distance", "membership").toPandas().set_index("user_id")
+            )
+        assert table["cluster"].value_counts().sort_index().tolist() == clustering.sizes.tolist()
+        n_ratings = log.groupby("user_id").size()
+        assert (table["n_ratings"] <= n_ratings.reindex(table.index)).all()
+        pd.testing.assert_frame_equal(scored.sort_index(), table.drop(columns="n_ratings"), rtol=1e-9)
+        return table
 
 
 def test_planted_taste_groups_are_found_again(spark: SparkSession, tmp_path: Path) -> None:

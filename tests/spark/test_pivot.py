@@ -15,7 +15,7 @@ from strategies import MOVIE_IDS, USER_IDS, rating_frame
 from tastemap import cleaning, pivot, schemas
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix
 from tastemap.cleaning import Counts
-from tastemap.pivot import _n_partitions, _partition_keys
+from tastemap.pivot import _n_partitions
 from tastemap.sources.log import RatingLog
 
 LOG = random_log(80, 60, 1500, seed=1, duplicates=0.2)
@@ -35,40 +35,42 @@ def blocks_of(matrix: BlockMatrix) -> list[Block]:
 def test_user_vectors_against_pandas(spark: SparkSession, n_partitions: int) -> None:
     remains = frequent(latest(LOG), 5, 4)
     movie_ids = np.unique(remains["movie_id"]).astype(np.int32)
-    gathered = pivot.gather(rating_log(spark, LOG, n_partitions))
-    matrix = pivot.index_columns(gathered, movie_ids, 5)
-    rows = pivot.user_vectors(matrix).frame().collect()
-    number = {movie_id: column for column, movie_id in enumerate(movie_ids.tolist())}
-    expected = {
-        user: SparseVector(len(movie_ids), {number[m]: r for _, m, r in triples(rated)})
-        for user, rated in remains.groupby("user_id")
-    }
-    assert len(rows) == len(expected) > 20
-    assert {row["user_id"]: row["features"] for row in rows} == expected
-    assert pivot.size(matrix) == (len(expected), len(remains))
-    assert matrix.n_columns == len(movie_ids)
-    assert matrix.rows.frame.rdd.getNumPartitions() == matrix.rows.n_partitions
-    assert all(block.years is None for block in blocks_of(matrix))
-    found = np.concatenate(
-        [np.c_[np.repeat(b.ids, np.diff(b.matrix.indptr)), b.years] for b in blocks_of(matrix.dated())]
-    )
-    expected_years = np.c_[remains["user_id"], years(remains)]
-    assert sorted(found.tolist()) == sorted(expected_years.tolist())
+    with pivot.gathered(rating_log(spark, LOG, n_partitions)) as gathered:
+        matrix = pivot.index_columns(gathered, movie_ids, 5)
+        rows = pivot.user_vectors(matrix).frame().collect()
+        number = {movie_id: column for column, movie_id in enumerate(movie_ids.tolist())}
+        expected = {
+            user: SparseVector(len(movie_ids), {number[m]: r for _, m, r in triples(rated)})
+            for user, rated in remains.groupby("user_id")
+        }
+        assert len(rows) == len(expected) > 20
+        assert {row["user_id"]: row["features"] for row in rows} == expected
+        assert pivot.size(matrix) == (len(expected), len(remains))
+        assert matrix.n_columns == len(movie_ids)
+        assert matrix.rows.frame.rdd.getNumPartitions() == matrix.rows.n_partitions
+        assert all(block.years is None for block in blocks_of(matrix))
+        found = np.concatenate(
+            [np.c_[np.repeat(b.ids, np.diff(b.matrix.indptr)), b.years] for b in blocks_of(matrix.dated())]
+        )
+        expected_years = np.c_[remains["user_id"], years(remains)]
+        assert sorted(found.tolist()) == sorted(expected_years.tolist())
 
 
 def test_table_of_user_vectors_has_its_schema(spark: SparkSession) -> None:
-    matrix = pivot.index_columns(pivot.gather(rating_log(spark, LOG)), np.array([1, 4], dtype=np.int32), 1)
-    table = pivot.user_vectors(matrix).frame()
+    with pivot.gathered(rating_log(spark, LOG)) as gathered:
+        matrix = pivot.index_columns(gathered, np.array([1, 4], dtype=np.int32), 1)
+        table = pivot.user_vectors(matrix).frame()
     assert table.schema == schemas.USER_VECTORS and table.schema["features"].dataType == VectorUDT()
 
 
+@pytest.mark.usefixtures("in_both_ways")
 @pytest.mark.parametrize("n_partitions", [1, 3, 7])
 def test_gathered_against_pandas(spark: SparkSession, n_partitions: int) -> None:
-    with pivot.gather(rating_log(spark, LOG, n_partitions, rejects=REJECTS)).persisted() as gathered:
+    with pivot.gathered(rating_log(spark, LOG, n_partitions, rejects=REJECTS)) as gathered:
         blocks = blocks_of(gathered)
         found = sorted(triple for block in blocks for triple in block_triples(block))
-        counts = cleaning.count(gathered.rows.frame)
-        bad = sorted(map(tuple, cleaning.rejects(gathered.rows.frame).collect()), key=str)
+        counts = cleaning.count(gathered.rows)
+        bad = sorted(map(tuple, cleaning.rejects(gathered.rows).collect()), key=str)
     expected = latest(LOG)
     assert found == triples(expected)
     n_users, n_bad = LOG["user_id"].nunique(), len(REJECTS)
@@ -82,12 +84,12 @@ def test_gathered_against_pandas(spark: SparkSession, n_partitions: int) -> None
 def test_ids_from_one_end_to_the_other(spark: SparkSession) -> None:
     rows = [(user, movie, 1 + i % 5, i) for i, user in enumerate(USER_IDS) for movie in MOVIE_IDS]
     log = rating_frame(rows).sample(frac=1, random_state=0)
-    gathered = pivot.gather(rating_log(spark, log, 2))
-    assert sorted(t for block in blocks_of(gathered) for t in block_triples(block)) == triples(log)
-    movies = np.array(sorted(MOVIE_IDS), dtype=np.int32)
-    vectors = pivot.user_vectors(pivot.index_columns(gathered, movies, 1)).frame().collect()
-    assert sorted(row["user_id"] for row in vectors) == sorted(USER_IDS)
-    assert all(row["features"].numNonzeros() == len(MOVIE_IDS) for row in vectors)
+    with pivot.gathered(rating_log(spark, log, 2)) as gathered:
+        assert sorted(t for block in blocks_of(gathered) for t in block_triples(block)) == triples(log)
+        movies = np.array(sorted(MOVIE_IDS), dtype=np.int32)
+        vectors = pivot.user_vectors(pivot.index_columns(gathered, movies, 1)).frame().collect()
+        assert sorted(row["user_id"] for row in vectors) == sorted(USER_IDS)
+        assert all(row["features"].numNonzeros() == len(MOVIE_IDS) for row in vectors)
 
 
 def test_which_rating_stays_does_not_depend_on_order_or_partitions(spark: SparkSession) -> None:
@@ -98,25 +100,26 @@ def test_which_rating_stays_does_not_depend_on_order_or_partitions(spark: SparkS
     for n_partitions in (1, 4):
         for seed in (0, 1):
             shuffled = log.sample(frac=1, random_state=seed)
-            gathered = pivot.gather(rating_log(spark, shuffled, n_partitions))
-            assert sorted(t for b in blocks_of(gathered) for t in block_triples(b)) == expected
+            with pivot.gathered(rating_log(spark, shuffled, n_partitions)) as gathered:
+                assert sorted(t for b in blocks_of(gathered) for t in block_triples(b)) == expected
 
 
+@pytest.mark.usefixtures("in_both_ways")
 def test_an_empty_log(spark: SparkSession) -> None:
-    gathered = pivot.gather(rating_log(spark, LOG[:0], 2))
-    assert blocks_of(gathered) == []
-    assert cleaning.count(gathered.rows.frame) == Counts(0, 0, 0, 0, 0)
-    matrix = pivot.index_columns(gathered, np.array([1], dtype=np.int32), 1)
-    assert pivot.size(matrix) == (0, 0) and pivot.user_vectors(matrix).frame().count() == 0
+    with pivot.gathered(rating_log(spark, LOG[:0], 2)) as gathered:
+        assert blocks_of(gathered) == []
+        assert cleaning.count(gathered.rows) == Counts(0, 0, 0, 0, 0)
+        matrix = pivot.index_columns(gathered, np.array([1], dtype=np.int32), 1)
+        assert pivot.size(matrix) == (0, 0) and pivot.user_vectors(matrix).frame().count() == 0
 
 
 def test_a_log_of_nothing_but_rejects(spark: SparkSession) -> None:
-    gathered = pivot.gather(rating_log(spark, LOG[:0], 2, rejects=REJECTS))
-    assert cleaning.count(gathered.rows.frame) == Counts(len(REJECTS), len(REJECTS), 0, 0, 0)
-    assert cleaning.rejects(gathered.rows.frame).schema == schemas.REJECTS
-    assert sorted(map(tuple, cleaning.rejects(gathered.rows.frame).collect()), key=str) == sorted(
-        REJECTS, key=str
-    )
+    with pivot.gathered(rating_log(spark, LOG[:0], 2, rejects=REJECTS)) as gathered:
+        assert cleaning.count(gathered.rows) == Counts(len(REJECTS), len(REJECTS), 0, 0, 0)
+        assert cleaning.rejects(gathered.rows).schema == schemas.REJECTS
+        assert sorted(map(tuple, cleaning.rejects(gathered.rows).collect()), key=str) == sorted(
+            REJECTS, key=str
+        )
 
 
 def test_a_log_that_is_parsed_on_the_way(spark: SparkSession) -> None:
@@ -140,29 +143,22 @@ def test_a_log_that_is_parsed_on_the_way(spark: SparkSession) -> None:
     lines = [f"{user},{movie},{rating}" for user, movie, rating in triples(log)]
     frame = spark.createDataFrame(pd.DataFrame({"value": lines})).repartition(3)
     made = RatingLog("csv", frame, parse, None, (0.5, 5.0), 0, len(lines), (), ())
-    found = blocks_of(pivot.gather(made))
+    with pivot.gathered(made) as gathered:
+        found = blocks_of(gathered)
     assert sorted(t for block in found for t in block_triples(block)) == triples(log)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 24, 200, 1000])
-def test_every_key_lands_in_a_partition_of_its_own(spark: SparkSession, n: int) -> None:
-    keys = _partition_keys(spark, n)
-    assert len(keys) == len(set(keys)) == n
-    frame = spark.createDataFrame(pd.DataFrame({"target": np.array(keys, dtype=np.int32)}), "target int")
-    placed = frame.repartition(n, "target").select("target", F.spark_partition_id().alias("partition"))
-    assert sorted((row["partition"], row["target"]) for row in placed.collect()) == list(enumerate(keys))
-
-
+@pytest.mark.usefixtures("in_both_ways")
 def test_every_partition_gets_its_share(spark: SparkSession) -> None:
     users = np.arange(6_000) * 1024  # ids that plain hashing by remainder would heap up
     log = rating_frame([(user, 1, 3.0, None) for user in users])
     # More than one task a core can hold: another round of tasks.
     large = RatingLog(**{**vars(rating_log(spark, log, 1)), "n_ratings_estimate": 6_000_001})
-    gathered = pivot.gather(large)
-    assert gathered.rows.n_partitions == gathered.rows.frame.rdd.getNumPartitions() == 6
-    shares = gathered.rows.frame.select(F.spark_partition_id(), "n_rows").collect()
-    assert sorted(partition for partition, _ in shares) == list(range(6))
-    assert all(850 <= n <= 1150 for _, n in shares)
+    with pivot.gathered(large) as gathered:
+        assert gathered.rows.n_partitions == gathered.rows.frame.rdd.getNumPartitions() == 6
+        shares = gathered.rows.frame.select(F.spark_partition_id(), "n_rows").collect()
+        assert sorted(partition for partition, _ in shares) == list(range(6))
+        assert all(850 <= n <= 1150 for _, n in shares)
 
 
 @pytest.mark.parametrize(

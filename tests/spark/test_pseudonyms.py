@@ -18,13 +18,13 @@ SECRET = Pseudonyms(b"s3cret" * 10)
 
 
 def vectors(spark: SparkSession, secret: Pseudonyms | None) -> pd.DataFrame:
-    gathered = pivot.gather(rating_log(spark, LOG))
-    matrix = pivot.index_columns(gathered, np.unique(LOG["movie_id"]).astype(np.int32), 1)
-    table = user_table(pivot.user_vectors, matrix, secret)
-    table = table.frame() if isinstance(table, BlockTable) else table
-    plan = table._jdf.queryExecution().toString()
-    assert "s3cret" not in plan
-    return table.toPandas()
+    with pivot.gathered(rating_log(spark, LOG)) as gathered:
+        matrix = pivot.index_columns(gathered, np.unique(LOG["movie_id"]).astype(np.int32), 1)
+        table = user_table(pivot.user_vectors, matrix, secret)
+        table = table.frame() if isinstance(table, BlockTable) else table
+        plan = table._jdf.queryExecution().toString()
+        assert "s3cret" not in plan
+        return table.toPandas()
 
 
 @pytest.mark.smoke

@@ -11,19 +11,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from tastemap import row_files, rows
+from tastemap import row_files
 from tastemap.errors import UserError
 from tastemap.rows import PREFIX, Rows
 
-in_both_ways = pytest.mark.usefixtures("_in_files_or_not")
+in_both_ways = pytest.mark.usefixtures("in_both_ways")
 
 SCHEMA = StructType([StructField("number", LongType(), False), StructField("cell", BinaryType(), False)])
 N_PARTITIONS = 5
-
-
-@pytest.fixture(params=[True, False], ids=["in files", "by Spark"])
-def _in_files_or_not(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "in_one_process", lambda spark: request.param)
 
 
 def numbers(spark: SparkSession) -> DataFrame:
@@ -66,6 +61,8 @@ def test_rows_are_made_once_and_read_often(spark: SparkSession, tmp_path: Path) 
             found = kept.in_few_tasks().mapped(lengths, "n long", ["cell"]).frame.collect()
             assert sorted(row["n"] for row in found) == EXPECTED
         assert kept.frame.agg({"number": "sum"}).head()[0] == sum(EXPECTED)  # type: ignore[index]
+        only = kept.select("number")
+        assert only.schema == SCHEMA[:1] and only.collect() == [(n,) for n in EXPECTED]
         assert sorted(map(int, notes.read_text().split())) == list(range(20))
 
 

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from sources_oracle import Row, read_netflix
 from tastemap import schemas
 from tastemap.config import SourceConfig
+from tastemap.executors import map_in_arrow
 from tastemap.sources import RatingLog, netflix, open_log, reasons
 
 COMBINED = b"1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n885013,4,2005-10-19\n2:\n2059652,4,2005-09-05\n"
@@ -224,7 +225,7 @@ def test_one_python_pass_and_no_shuffle(
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch({"n": [sum(batch.num_rows for batch in batches)]})
 
-    counted = log.map_in_arrow(count, "n long")
+    counted = map_in_arrow(*log.passed_to(count), "n long")
     assert sum(row.n for row in counted.collect()) == 4
     counted.explain()
     plan = capsys.readouterr().out

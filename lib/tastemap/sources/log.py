@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.json
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from tastemap import schemas
 from tastemap.executors import ArrowFunction, chained, map_in_arrow, rows_of_few_bytes
@@ -45,20 +44,18 @@ class RatingLog:
     local: LocalReader | None = None
     """Reads `records` where workers see the files themselves."""
 
-    def map_in_arrow(self, function: ArrowFunction, schema: StructType | str) -> DataFrame:
-        """Run a function on batches of `schemas.PARSED`, in one Python pass together with the parsing.
+    def passed_to(self, function: ArrowFunction) -> tuple[DataFrame, ArrowFunction]:
+        """What `map_in_arrow` takes to run a function, in one Python pass together with the parsing.
 
         Parameters
         ----------
         function : callable
-            Batches of `schemas.PARSED` to batches of `schema`. Batches may be of any size.
-        schema : StructType or str
-            What the function yields.
+            Takes batches of `schemas.PARSED`, of any size.
         """
         if self.parse is None:
-            return map_in_arrow(packed(self.records), chained(unpack, function), schema)
+            return packed(self.records), chained(unpack, function)
         records, parse = self._read(self.parse)
-        return map_in_arrow(records, chained(parse, function), schema)
+        return records, chained(parse, function)
 
     def parsed(self) -> DataFrame:
         """Ratings and rejects as `schemas.PARSED`, from one reading of the log."""
