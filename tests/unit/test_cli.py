@@ -268,3 +268,21 @@ def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         cli.run(job)
     assert logging.getLogger("tastemap").handlers == before
+
+
+@pytest.mark.parametrize(
+    ("by_pip", "of_this_python", "goes"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_pyspark_is_imported_from_where_pip_has_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_pip: bool, of_this_python: bool, goes: bool
+) -> None:
+    home = tmp_path / "site-packages/pyspark"
+    home.mkdir(parents=True)
+    if by_pip:
+        (home / "__init__.py").touch()
+    archives = [f"{home}/python/lib/{name}.zip" for name in ("pyspark", "py4j-0.10.9.9-src")]
+    others = ["/job", "/elsewhere/python/lib/pyspark.zip", *([str(home.parent)] if of_this_python else [])]
+    monkeypatch.setenv("SPARK_HOME", str(home))
+    monkeypatch.setattr(sys, "path", [*archives, *others])
+    cli._prefer_installed_pyspark()
+    assert sys.path == (others if goes else [*archives, *others])
