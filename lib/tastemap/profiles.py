@@ -98,19 +98,20 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
     """The fields of `Aggregates` for one block."""
     ratings = block.matrix
     found = segmentation.assign(ratings)
-    n, k, places = len(found.clusters), segmentation.model.n_clusters, ratings.shape[1] + 1
+    n, k, d = len(found.clusters), segmentation.model.n_clusters, ratings.shape[1]
     members = sparse.csr_matrix((np.ones(n), (found.clusters, np.arange(n))), shape=(k, n))
-    ones = ratings.copy()
-    ones.data = np.ones(ratings.nnz)
-    stars = ratings.astype(np.float64)
-    user = np.repeat(np.arange(n), np.diff(ratings.indptr))
-    in_bars = _by_user(user, _nearest_bar(stars.data, axes.bars), n, axes.bars.size)
+    stars = ratings.data.astype(np.float64)
+    n_ratings = np.diff(ratings.indptr)
+    user = np.repeat(np.arange(n), n_ratings)
+    # Of cluster and movie together: half the time of products of sparse matrices.
+    cell = np.repeat(found.clusters * np.int64(d), n_ratings) + ratings.indices
+    in_bars = _by_user(user, _nearest_bar(stars, axes.bars), n, axes.bars.size)
     in_years = _by_user(*_dated(user, block.years, axes.years), n, len(axes.years))
-    squares = vectors.row_sums(stars.data**2, ratings)
-    active = np.bincount(found.clusters * places + np.diff(ratings.indptr), minlength=k * places)
+    squares = vectors.row_sums(stars**2, ratings)
+    active = np.bincount(found.clusters * (d + 1) + n_ratings, minlength=k * (d + 1))
     return [
-        (members @ ones).toarray(),
-        (members @ stars).toarray(),
+        np.bincount(cell, minlength=k * d).reshape(k, d).astype(np.float64),
+        np.bincount(cell, weights=stars, minlength=k * d).reshape(k, d),
         members @ in_bars,
         np.bincount(found.clusters, minlength=k).astype(np.float64),
         np.bincount(found.clusters, weights=found.distances, minlength=k),
@@ -120,7 +121,7 @@ def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> lis
         members @ _having(user, ratings.indices, axes.labels, n).astype(np.float64),
         members @ in_years,
         members @ (in_years > 0).astype(np.float64),
-        active.reshape(k, places).astype(np.float64),
+        active.reshape(k, d + 1).astype(np.float64),
     ]
 
 
