@@ -15,9 +15,6 @@ from tastemap import row_files
 from tastemap.executors import ArrowFunction, in_one_process, map_in_arrow
 from tastemap.rows import Rows, folder
 
-TARGET = "target"
-"""Column of rows that are exchanged: the label of the partition that a row is for."""
-
 Labels = npt.NDArray[np.int32]
 
 
@@ -41,7 +38,7 @@ def exchanged(
         Given the labels of the partitions, of shape (n_partitions,), what the rows are made of, and the
         executor function that makes them.
     schema : StructType
-        Of the rows; one column is `TARGET`.
+        Of the rows; one column, `row_files.TARGET`, has the label of the partition that a row is for.
     n_partitions : int
         Partitions to bring them to.
 
@@ -57,7 +54,7 @@ def exchanged(
             yield Rows(spark.range(0, n_partitions, 1, n_partitions), n_partitions, schema, reader)
     else:
         rows = map_in_arrow(*make(_partition_keys(spark, n_partitions)), schema)
-        yield Rows(rows.repartition(n_partitions, TARGET), n_partitions, schema)
+        yield Rows(rows.repartition(n_partitions, row_files.TARGET), n_partitions, schema)
 
 
 def _partition_keys(spark: SparkSession, n_partitions: int) -> Labels:

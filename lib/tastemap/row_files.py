@@ -19,6 +19,8 @@ from pyspark.sql import DataFrame
 from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction, chained, map_in_arrow
 
+TARGET = "target"
+"""Column of rows that are spread: where each is to go."""
 SPREAD_BYTES = 16 << 20
 """Rows that a task parts by target at a time: pieces are to be large, and a worker's memory small."""
 
@@ -104,7 +106,9 @@ def _by_target(n_targets: int, at_once: int, batches: Iterator[pa.RecordBatch]) 
 
 def _parted(batches: list[pa.RecordBatch], n_targets: int) -> Iterator[pa.RecordBatch]:
     rows = pa.Table.from_batches(batches).combine_chunks()
-    targets = rows["target"].to_numpy()
+    if rows.num_rows == 0:
+        return
+    targets = rows[TARGET].to_numpy()
     order = np.argsort(targets, kind="stable")
     rows = rows.take(pa.array(order)).combine_chunks()
     ends = np.searchsorted(targets[order], np.arange(n_targets), side="right")
@@ -146,7 +150,7 @@ def spread(source: DataFrame, make: ArrowFunction, n_targets: int, directory: st
     source : DataFrame
         Read once.
     make : callable
-        Executor function that makes the rows, of which the column `target` says where each is to go.
+        Executor function that makes the rows, with a column `TARGET`.
     n_targets : int
         Targets are 0 to n_targets − 1.
     directory : str

@@ -42,6 +42,7 @@ def sent(labels: Labels) -> ArrowFunction:
                 pa.array([["w"] * (i % 3) for i in numbers], pa.list_(pa.string())),
             ]
             whole = pa.record_batch(columns, names=SCHEMA.names)
+            yield whole.slice(0, 0)
             for start in range(0, numbers.size, 40):
                 yield whole.slice(start, 40)
 
