@@ -39,6 +39,20 @@ def _chain(
     return second(first(batches))
 
 
+def grouped(batches: Iterator[pa.RecordBatch], n_bytes: int) -> Iterator[list[pa.RecordBatch]]:
+    """Batches in lists of at least so many bytes each; of the last there may be fewer."""
+    group: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += batch.nbytes
+        if size >= n_bytes:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
 def in_one_process(spark: SparkSession) -> bool:
     """Whether Spark runs in local mode, all workers on this machine."""
     return bool(spark._jsc.isLocal())

@@ -17,7 +17,7 @@ from pyspark.errors import PythonException
 from pyspark.sql import DataFrame
 
 from tastemap.errors import UserError
-from tastemap.executors import ArrowFunction, chained, map_in_arrow
+from tastemap.executors import ArrowFunction, chained, grouped, map_in_arrow
 
 TARGET = "target"
 """Column of rows that are spread: where each is to go."""
@@ -92,29 +92,12 @@ def _write(directory: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Rec
 
 def _by_target(n_targets: int, at_once: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Batches of one target after the other, over and over; rows of about so many bytes each time."""
-    waiting: list[pa.RecordBatch] = []
-    n_bytes = 0
-    for batch in batches:
-        waiting.append(batch)
-        n_bytes += batch.nbytes
-        if n_bytes >= at_once:
-            yield from _parted(waiting, n_targets)
-            waiting, n_bytes = [], 0
-    if waiting:
-        yield from _parted(waiting, n_targets)
-
-
-def _parted(batches: list[pa.RecordBatch], n_targets: int) -> Iterator[pa.RecordBatch]:
-    rows = pa.Table.from_batches(batches).combine_chunks()
-    if rows.num_rows == 0:
-        return
-    targets = rows[TARGET].to_numpy()
-    order = np.argsort(targets, kind="stable")
-    rows = rows.take(pa.array(order)).combine_chunks()
-    ends = np.searchsorted(targets[order], np.arange(n_targets), side="right")
-    (batch,) = rows.to_batches()
-    for start, end in pairwise([0, *ends.tolist()]):
-        yield batch.slice(start, end - start)
+    for group in grouped(batches, at_once):
+        rows = pa.Table.from_batches(group).combine_chunks().sort_by(TARGET).combine_chunks()
+        ends = np.searchsorted(rows[TARGET].to_numpy(), np.arange(n_targets), side="right")
+        for batch in rows.to_batches():  # one, or none of no rows
+            for start, end in pairwise([0, *ends.tolist()]):
+                yield batch.slice(start, end - start)
 
 
 def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> int:

@@ -49,7 +49,7 @@ class Rows:
         if self.make is None:
             return self.source.select(*columns)
         schema = self.frame.select(*columns).schema
-        return map_in_arrow(self.source, chained(self.make, partial(_selected, columns)), schema)
+        return self.mapped(partial(_selected, columns), schema).frame
 
     def mapped(
         self, function: ArrowFunction, schema: StructType | str, columns: Sequence[str] | None = None

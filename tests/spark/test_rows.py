@@ -11,8 +11,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import BinaryType, LongType, StructField, StructType
 
-from tastemap import row_files
+from tastemap import row_files, rows
 from tastemap.errors import UserError
+from tastemap.executors import ArrowFunction
 from tastemap.rows import PREFIX, Rows
 
 in_both_ways = pytest.mark.usefixtures("in_both_ways")
@@ -64,6 +65,23 @@ def test_rows_are_made_once_and_read_often(spark: SparkSession, tmp_path: Path) 
         only = kept.select("number")
         assert only.schema == SCHEMA[:1] and only.collect() == [(n,) for n in EXPECTED]
         assert sorted(map(int, notes.read_text().split())) == list(range(20))
+
+
+def test_of_some_columns_workers_send_no_others(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark itself would take more, and drop them when they have been sent."""
+    run, as_ever = [], rows.map_in_arrow
+
+    def map_in_arrow(frame: DataFrame, function: ArrowFunction, schema: StructType) -> DataFrame:
+        run.append(function)
+        return as_ever(frame, function, schema)
+
+    with made(spark, tmp_path / "notes").persisted() as kept:
+        monkeypatch.setattr(rows, "map_in_arrow", map_in_arrow)
+        assert kept.select("number").columns == ["number"]
+        sent = run[-1](iter([pa.record_batch([pa.array([0])], names=["id"])]))
+        assert [batch.schema.names for batch in sent] == [["number"]] * 4
 
 
 @in_both_ways

@@ -15,6 +15,7 @@ import pytest
 import contents
 from tastemap import activity
 from tastemap.config import Config, from_options
+from tastemap.errors import UserError
 from tastemap.report import page, reporter
 from tastemap.report.content import Content, People
 from tastemap.report.reporter import Reporter
@@ -151,6 +152,23 @@ def test_what_goes_wrong_in_drawing_is_told_and_spoils_no_run(
     (told,) = caplog.records
     assert "no report.html is written" in told.getMessage() and "all tables are" in told.getMessage()
     assert told.exc_info is not None and "no ink" in str(told.exc_info[1])
+
+
+def test_the_page_stays_where_pictures_go_wrong(
+    report: Callable[..., tuple[Reporter, Run]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def pictures(figures: object) -> None:
+        raise UserError("the disk is full; free some")
+
+    monkeypatch.setattr(reporter.images, "pictures", pictures)
+    with ThreadPoolExecutor() as beside:
+        made, run = report(beside, from_options(figures="png"))
+        assert made.write(TOLD) == len(run.texts[reporter.PAGE].encode()) > 1000
+    (told,) = caplog.records
+    assert "only a part of figures/ is written" in told.getMessage()
+    assert told.getMessage().endswith("the disk is full; free some") and told.exc_info is None
 
 
 def test_where_few_people_are_not_to_be_told_of_nor_are_single_ones(

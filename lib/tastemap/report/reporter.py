@@ -151,7 +151,7 @@ class Reporter:
             Members that are shown.
         """
         n_members = 0
-        with self._sparing_the_run():
+        with self._sparing_the_run(f"no {PAGE}"):
             n_members = self._draw(clusters, tables, active, evaluation, manifest)
         return n_members
 
@@ -203,29 +203,39 @@ class Reporter:
         """
         size = 0
         if not self._failed:
-            with self._sparing_the_run():
-                size = self._write(manifest)
+            with self._sparing_the_run(f"no {PAGE}"):
+                size = self._write_page(manifest)
+        if size and self._config.report.figures == "png":
+            with self._sparing_the_run("only a part of figures/"):
+                self._write_pictures()
         return size
 
     @contextmanager
-    def _sparing_the_run(self) -> Iterator[None]:
+    def _sparing_the_run(self, remains: str) -> Iterator[None]:
         try:
             yield
+        except UserError as error:
+            self._failed = True
+            log.error("%s is written, for it could not be made; all tables are: %s", remains, error)
+        # Whatever it is that scikit-learn, Bokeh or a browser stumble over: nobody else needs what they make.
         except Exception:
             self._failed = True
-            log.exception("no %s is written, for it could not be made; all tables are", PAGE)
+            log.exception("%s is written, for it could not be made; all tables are", remains)
 
-    def _write(self, manifest: Mapping[str, Any]) -> int:
+    def _write_page(self, manifest: Mapping[str, Any]) -> int:
         # Only here, for Bokeh may be missing.
         from tastemap.report import page
 
-        drawn = self._drawn.result().with_charts(self._drawn_members.result())
-        text = page.render(replace(self._shown.result(), manifest=self._told(manifest)), drawn)
+        text = page.render(replace(self._shown.result(), manifest=self._told(manifest)), self._figures())
         self._run.write_text(PAGE, text)
-        if self._config.report.figures == "png":
-            for name, picture in images.pictures(drawn.figures):
-                self._run.write_bytes(f"figures/{name}.png", picture)
         return len(text.encode())
+
+    def _write_pictures(self) -> None:
+        for name, picture in images.pictures(self._figures().figures):
+            self._run.write_bytes(f"figures/{name}.png", picture)
+
+    def _figures(self) -> Drawn:
+        return self._drawn.result().with_charts(self._drawn_members.result())
 
     def _members(self, cluster_movies: pd.DataFrame, n_clusters: int) -> tuple[Members, ...]:
         if self._chosen is None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tastemap.executors import grouped
 from tastemap.sources.detection import MOVIELENS_HEADER
 from tastemap.sources.files import StoredFiles
 from tastemap.sources.lines import BATCH_BYTES, Layout, Lines, count_lines, parse_lines
@@ -105,16 +106,8 @@ class MovieLensParser:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Parse the lines of one partition."""
-        gathered: list[pa.RecordBatch] = []
-        n_bytes = 0
-        for batch in batches:
-            gathered.append(batch)
-            n_bytes += batch.nbytes
-            if n_bytes >= BATCH_BYTES:
-                yield parse_lines(self._lines(gathered), self.layout, self.scale)
-                gathered, n_bytes = [], 0
-        if gathered:
-            yield parse_lines(self._lines(gathered), self.layout, self.scale)
+        for group in grouped(batches, BATCH_BYTES):
+            yield parse_lines(self._lines(group), self.layout, self.scale)
 
     def _lines(self, batches: list[pa.RecordBatch]) -> Lines:
         table = pa.Table.from_batches(batches)
