@@ -117,6 +117,24 @@ def test_any_split_of_the_rows_gives_the_same_products(
     assert moments.total_variance == pytest.approx(np.trace(oracle), rel=1e-12, abs=1e-15)
 
 
+@settings(derandomize=True, deadline=None)
+@given(split_rows(), st.integers(1, 4), st.booleans())
+def test_in_single_precision_products_are_rounded_and_depend_on_no_split(
+    drawn: tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]], width: int, center: bool
+) -> None:
+    matrix, partitions = drawn
+    operator = Covariance(block_matrix(partitions), center=center, single=True)
+    unsplit = Covariance(block_matrix([[matrix]]), center=center, single=True)
+    oracle = oracles.covariance(matrix, center=center)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        block = rng.standard_normal((matrix.shape[1], width))
+        found = operator.multiply(block)
+        np.testing.assert_allclose(found, unsplit.multiply(block), rtol=0, atol=1e-13)
+        size = float(np.abs(oracles.dense(matrix)).max(initial=0.0) ** 2 * matrix.shape[1])
+        np.testing.assert_allclose(found, oracle @ block, rtol=0, atol=4e-6 * size)
+
+
 def test_products_of_a_reweighted_matrix() -> None:
     matrix = oracles.sparse_ratings(20, 6)
     stored = block_matrix([[matrix]])

@@ -15,7 +15,7 @@ from scipy import sparse
 import oracles
 from standins import block_matrix
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.decomposition import sampling
+from tastemap.decomposition import principal, sampling
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.features import GenreFeatures, loading
 from tastemap.hashing import uniform
@@ -81,6 +81,39 @@ def test_a_sample_saves_passes_and_the_default_is_within_a_thousandth(ratings: s
     np.testing.assert_allclose(found.residuals, true, atol=1e-12 * operator.max())
     # Else the sample was the whole, and nothing is shown.
     assert oracles.largest_angle(start[:, :10], oracles.arpack(ratings, 10)[0]) > 0.1
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns that count as more than a core's cache holds: where the tolerance allows, single precision."""
+    monkeypatch.setattr(principal, "SINGLE_BYTES", 0)
+
+
+@pytest.mark.usefixtures("small", "wide")
+def test_in_single_precision_the_default_is_within_a_thousandth_and_knows_how_far(
+    ratings: sparse.csr_matrix,
+) -> None:
+    found, _ = fitted(ratings, 10, tol=5e-3)
+    operator = oracles.covariance(ratings)
+    captured = np.trace(found.components.T @ operator @ found.components)
+    assert captured >= oracles.optimum(ratings, 10) * (1 - 1e-3)
+    assert captured == pytest.approx(found.variance.sum(), rel=1e-7)
+    true = oracles.residuals(operator, found.variance, found.components)
+    off = np.abs(found.residuals - true).max()
+    assert 1e-12 < off / found.variance[0] < 1e-7  # else it was double, and nothing is shown
+
+
+@pytest.mark.usefixtures("small", "wide")
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_in_single_precision_partitions_do_not_matter_either(
+    ratings: sparse.csr_matrix, partitions: int
+) -> None:
+    test_the_number_of_partitions_does_not_matter(ratings, partitions)
+
+
+@pytest.mark.usefixtures("small", "wide")
+def test_a_tight_tolerance_takes_double_precision(ratings: sparse.csr_matrix) -> None:
+    test_what_comes_out_does_not_depend_on_the_sample(ratings)
 
 
 @pytest.mark.parametrize("tol", [5e-3, 1e-4, 1e-10])
