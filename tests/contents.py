@@ -72,7 +72,7 @@ def content(
     block = Block(FIRST_USER + np.arange(n_users), stars, years.astype(np.int16))
     segments = segmentation(block)
     axes = Axes(profiles.rating_bars((0.5, 5.0)), known.labels().of_movies, tuple(range(30, 36)))
-    aggregates = Aggregates(*profiles.aggregate_block(block, segments, axes))
+    aggregates = Aggregates(*profiles.aggregate_block(block, segments.assign(block.matrix), axes))
     movies = profiles.cluster_movies(aggregates, known, 25.0)
     shown = sample.people(score_block(block, segments.projection))
     people = sample.assigned(shown, segments.model).table

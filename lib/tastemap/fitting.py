@@ -13,6 +13,7 @@ from tastemap import features as featuring
 from tastemap import schemas, warm_start
 from tastemap.catalogue import Catalogue
 from tastemap.clustering import algorithms
+from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.estimation import Clustering
 from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config
@@ -26,7 +27,7 @@ from tastemap.evaluation.evaluate import evaluate, hold_out
 from tastemap.features import Features
 from tastemap.intake import Cleaned
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, Segmentation
+from tastemap.segmentation import Projection
 from tastemap.stages import Stages
 from tastemap.warm_start import Continuation, Earlier
 
@@ -50,7 +51,7 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Fit:
-    """Segments, and how they came about."""
+    """Clusters, and how they came about."""
 
     choice: Choice
     """Of the number of clusters."""
@@ -60,12 +61,10 @@ class Fit:
     """Of the clusters of an earlier run."""
 
     @property
-    def segmentation(self) -> Segmentation:
-        """Ratings to clusters, memberships at the temperature that was chosen."""
-        clusters = self.clustering.model
-        if self.choice.temperature is not None:
-            clusters = clusters.tempered(self.choice.temperature)
-        return Segmentation(self.reduction.projection, clusters)
+    def clusters(self) -> Clusters:
+        """What users are assigned to, memberships at the temperature that was chosen."""
+        found, temperature = self.clustering.model, self.choice.temperature
+        return found if temperature is None else found.tempered(temperature)
 
     def metrics(self) -> dict[str, Any]:
         """Figures of merit for the record."""

@@ -99,9 +99,10 @@ def cluster_users(
             reduction = fitting.reduce(kept, titles, run, config, stages)
             with ExitStack() as persisted:
                 with stages("project", "users") as stage:
-                    scored = segmentation.scores(matrix, reduction.projection, n_users)
-                    scores = persisted.enter_context(scored.persisted())
+                    projected = segmentation.scored(matrix, reduction.projection, n_users)
+                    scored = persisted.enter_context(projected.persisted())
                     stage.rows = n_users
+                scores = scored.scores
                 report = None
                 if wanted:
                     shown = pseudonymised(matrix, pseudonyms), pseudonymised(scores, pseudonyms)
@@ -109,7 +110,7 @@ def cluster_users(
                     persisted.callback(report.wait_for_reading)
                     report.choose_people()
                 fitted = fitting.cluster(kept, reduction, scores, choice, earlier, config, stages)
-                clusters = fitted.segmentation.model
+                clusters = fitted.clusters
                 model = segmentation.pipeline_model(reduction.features, reduction.decomposition, clusters)
                 saved = beside.submit(run.write_model, "model", model)
                 with stages("assign", "users") as stage:
@@ -118,7 +119,7 @@ def cluster_users(
                 if report:
                     report.choose_members(clusters)
                 with stages("profile", "cells") as stage:
-                    told = tables.describe(kept, fitted, titles, rating_log.scale, config)
+                    told = tables.describe(kept, scored, fitted, titles, rating_log.scale, config)
                     stage.rows = len(told.of["cluster_movies"])
                 manifest = {
                     "inputs": rating_log.describe(),

@@ -12,11 +12,12 @@ import pandas as pd
 from scipy import sparse
 
 from tastemap import lookup, vectors
-from tastemap.blocks import Block, BlockMatrix
+from tastemap.blocks import Block
 from tastemap.catalogue import Catalogue
+from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.decomposition.principal import Decomposition
 from tastemap.intervals import effect_interval, lift_interval, variance_within
-from tastemap.segmentation import Segmentation
+from tastemap.segmentation import ScoredBlock, ScoredMatrix
 
 Array = npt.NDArray[np.float64]
 
@@ -76,29 +77,29 @@ def rating_bars(scale: tuple[float, float]) -> Array:
     return np.linspace(low, high, min(max(n_halves, 2), MAX_HISTOGRAM_BARS))
 
 
-def aggregate(matrix: BlockMatrix, segmentation: Segmentation, axes: Axes) -> Aggregates:
+def aggregate(scored: ScoredMatrix, clusters: Clusters, axes: Axes) -> Aggregates:
     """Count what the clusters rated: one pass over the blocks, k · d · 24 bytes a task."""
-    k, d = segmentation.model.n_clusters, matrix.n_columns
+    k, d = clusters.n_clusters, axes.labels.shape[0]
     h, n_labels, y = axes.bars.size, axes.labels.shape[1], len(axes.years)
     n_places = h + n_labels + y
 
-    def partial(blocks: Iterator[Block]) -> Sequence[Array]:
+    def partial(blocks: Iterator[ScoredBlock]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
-        for rows in (rows for block in blocks for rows in block.in_parts(max(1, CELLS // n_places))):
-            for total, found in zip(totals, aggregate_block(rows, segmentation, axes), strict=True):
+        for users in (users for block in blocks for users in block.in_parts(max(1, CELLS // n_places))):
+            assigned = clusters.assign(users.scores.scores)
+            for total, found in zip(totals, aggregate_block(users.ratings, assigned, axes), strict=True):
                 total += found
         return totals
 
     shapes = [(k, d), (k, d), (k, h), (k,), (k,), (k,), (k, h), (k,), (k, n_labels), (k, y), (k, y)]
     shapes.append((k, d + 1))
-    return Aggregates(*matrix.dated().sum_over_blocks(partial, shapes))
+    return Aggregates(*scored.sum_over_blocks(partial, shapes))
 
 
-def aggregate_block(block: Block, segmentation: Segmentation, axes: Axes) -> list[Array]:
-    """The fields of `Aggregates` for one block."""
+def aggregate_block(block: Block, found: Assignment, axes: Axes) -> list[Array]:
+    """The fields of `Aggregates` for one block, whose users were found to be of these clusters."""
     ratings = block.matrix
-    found = segmentation.assign(ratings)
-    n, k, d = len(found.clusters), segmentation.model.n_clusters, ratings.shape[1]
+    n, k, d = *found.probabilities.shape, ratings.shape[1]
     members = sparse.csr_matrix((np.ones(n), (found.clusters, np.arange(n))), shape=(k, n))
     stars = ratings.data.astype(np.float64)
     n_ratings = np.diff(ratings.indptr)

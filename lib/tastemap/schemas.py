@@ -236,3 +236,6 @@ SCORES = _table(
 
 All as `compact` writes them.
 """
+
+SCORED = StructType([*BLOCKS.fields, *(field for field in SCORES.fields if field.name != "ids")])
+"""Blocks of users: ratings and scores side by side."""

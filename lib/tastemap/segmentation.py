@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,11 @@ import pyarrow as pa
 from pyspark.ml import PipelineModel
 from scipy import sparse
 
-from tastemap import schemas, vectors
+from tastemap import blocks, schemas, vectors
 from tastemap.block_tables import BlockTable
-from tastemap.blocks import Block, BlockMatrix
+from tastemap.blocks import Block, BlockFrame, BlockMatrix, DatedMatrix
 from tastemap.clustering.assignment import Assignment, Clusters
-from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
+from tastemap.clustering.scores import SCORES_PER_ROW, ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.decomposition.pca import PCAModel
 from tastemap.decomposition.principal import Decomposition
 from tastemap.features import Features
@@ -57,6 +59,65 @@ class Segmentation:
     def assign(self, ratings: sparse.csr_matrix) -> Assignment:
         """Clusters of users with ratings of shape (n, d)."""
         return self.model.assign(self.projection.scores(ratings))
+
+
+@dataclass(frozen=True)
+class ScoredBlock:
+    """Some users' ratings and scores."""
+
+    ratings: Block
+    scores: ScoreBlock
+
+    def in_parts(self, size: int) -> Iterator[ScoredBlock]:
+        """The users, at most so many at a time."""
+        start = 0
+        for part in self.ratings.in_parts(size):
+            yield ScoredBlock(part, self.scores[start : start + part.ids.size])
+            start += part.ids.size
+
+
+@dataclass(frozen=True)
+class ScoredMatrix(BlockFrame[ScoredBlock]):
+    """Ratings, with years, and scores of the same users, in rows of `schemas.SCORED`.
+
+    Side by side, for to project takes longer than to copy the ratings: who needs both need not do it again.
+    """
+
+    n_rows: int
+    columns: ClassVar[Sequence[str]] = tuple(dict.fromkeys([*DatedMatrix.columns, *ScoreMatrix.columns]))
+
+    @property
+    def scores(self) -> ScoreMatrix:
+        """The scores alone."""
+        return ScoreMatrix(self.rows, decode, self.n_rows)
+
+
+def scored(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoredMatrix:
+    """The ratings of the `n_rows` users, as they are stored, and their scores; not persisted."""
+    n_columns = matrix.n_columns
+    at_most = max(1, SCORES_PER_ROW // projection.offset.size)
+
+    def project(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for row in (batch.slice(number, 1) for batch in batches for number in range(batch.num_rows)):
+            (block,) = blocks.decode(row, n_columns)
+            for part in block.in_parts(at_most):
+                ratings = row if part is block else blocks.encode(part)
+                if part.ids.size:
+                    yield _side_by_side(ratings, encode(score_block(part, projection)))
+
+    rows = matrix.dated().rows.mapped(project, schemas.SCORED, schemas.BLOCKS.names)
+    return ScoredMatrix(rows, partial(_decode_scored, n_columns=n_columns), n_rows)
+
+
+def _side_by_side(ratings: pa.RecordBatch, scores: pa.RecordBatch) -> pa.RecordBatch:
+    of_ratings = set(schemas.BLOCKS.names)
+    found = [(ratings if name in of_ratings else scores)[name] for name in schemas.SCORED.names]
+    return pa.record_batch(found, names=schemas.SCORED.names)
+
+
+def _decode_scored(batch: pa.RecordBatch, n_columns: int) -> Iterator[ScoredBlock]:
+    for ratings, scores in zip(blocks.decode(batch, n_columns), decode(batch), strict=True):
+        yield ScoredBlock(ratings, scores)
 
 
 def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMatrix:

@@ -13,6 +13,7 @@ from tastemap.config import Config
 from tastemap.features import labelled
 from tastemap.fitting import Fit
 from tastemap.intake import Cleaned
+from tastemap.segmentation import ScoredMatrix
 from tastemap.suppression import Suppression
 
 SCHEMAS: dict[str, StructType] = {
@@ -37,6 +38,7 @@ class Tables:
 
 def describe(
     kept: Cleaned,
+    scored: ScoredMatrix,
     fitted: Fit,
     titles: Catalogue,
     scale: tuple[float, float],
@@ -45,7 +47,7 @@ def describe(
     """All of `SCHEMAS`: one pass over the blocks."""
     axes = profiles.Axes(profiles.rating_bars(scale), titles.labels().of_movies, kept.years)
     reduction = fitted.reduction
-    found = profiles.aggregate(kept.matrix, fitted.segmentation, axes)
+    found = profiles.aggregate(scored, fitted.clusters, axes)
     active = activity.counts(found.users_by_n_ratings)
     shown = Suppression.of(found, titles, config.privacy.min_cell_users)
     of_clusters = profiles.profiles(found, axes).merge(activity.quantiles(active), on="cluster")

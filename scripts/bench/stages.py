@@ -31,7 +31,7 @@ from tastemap.decomposition.principal import decompose
 from tastemap.executors import map_in_arrow
 from tastemap.features import loading
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, Segmentation
+from tastemap.segmentation import Projection
 from tastemap.session import session
 from tastemap.sources import open_log
 
@@ -92,16 +92,15 @@ def main() -> int:
         found = stage("PCA", lambda: decompose(weighted, k, start=start, on_pass=passes.append))
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
-        scored = segmentation.scores(matrix, projection, users).persisted()
-        scores = stage("project", lambda: persisted.enter_context(scored))
+        projected = segmentation.scored(matrix, projection, users).persisted()
+        scored = stage("project", lambda: persisted.enter_context(projected))
         settings = replace(config.clustering, max_iterations=20, restarts=args.restarts)
-        clusters = stage("KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
-        table = segmentation.assignments(scores, clusters.model)
+        clusters = stage("KMeans", lambda: algorithms.fit(scored.scores, args.clusters, settings, 7))
+        table = segmentation.assignments(scored.scores, clusters.model)
         stage("write assignments", lambda: run.write("assignments", table))
-        segments = Segmentation(projection, clusters.model)
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
         axes = profiles.Axes(profiles.rating_bars(log.scale), labels, counts.years)
-        stage("profiles", lambda: profiles.aggregate(matrix, segments, axes))
+        stage("profiles", lambda: profiles.aggregate(scored, clusters.model, axes))
         cores = spark.sparkContext.defaultParallelism
     result = {
         "cores": cores,

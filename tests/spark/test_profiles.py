@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from scipy import sparse
 
 from logs import matrix, random_log, to_block
-from tastemap import profiles, schemas
+from tastemap import profiles, schemas, segmentation, vectors
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER
+from tastemap.blocks import Block
 from tastemap.catalogue import Catalogue, movie_index
 from tastemap.cleaning import Movies
 from tastemap.clustering.centres import Centres
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, Segmentation, assignments, scores
+from tastemap.segmentation import Projection, ScoredMatrix, Segmentation, assignments, scored
 from tastemap.weighting import Weighting
 
 K, M = 3, 2
@@ -44,6 +48,18 @@ AXES = profiles.Axes(
     CATALOGUE.labels().of_movies,
     tuple(int(year) - 1970 for year in sorted(LOG["rated_at"].dt.year.dropna().unique())),
 )
+BLOCK = to_block(LOG, MOVIE_IDS)
+
+
+def together(spark: SparkSession, n_partitions: int) -> ScoredMatrix:
+    """Ratings and scores of the log."""
+    return scored(matrix(spark, LOG, n_partitions), SEGMENTS.projection, len(TABLE))
+
+
+def year_cells(block: Block) -> sparse.csr_matrix:
+    """Years of the ratings in place of these."""
+    assert block.years is not None
+    return vectors.csr(block.years, block.matrix.indices, block.matrix.indptr, D)
 
 
 def expected_clusters() -> pd.Series:
@@ -53,7 +69,7 @@ def expected_clusters() -> pd.Series:
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7, MAX_PARTIALS_ON_DRIVER + 1])
 def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_partitions: int) -> None:
-    found = profiles.aggregate(matrix(spark, LOG, n_partitions), SEGMENTS, AXES)
+    found = profiles.aggregate(together(spark, n_partitions), SEGMENTS.model, AXES)
     rated = LOG.assign(cluster=LOG["user_id"].map(expected_clusters()), rating=LOG["rating"].astype(float))
     cells = rated.pivot_table(index="cluster", columns="movie_id", values="rating", aggfunc=["size", "sum"])
     np.testing.assert_array_equal(found.n_ratings, cells["size"].fillna(0))
@@ -67,10 +83,35 @@ def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_pa
     np.testing.assert_array_equal(found.label_users[:, 0], odd.groupby("cluster")["user_id"].nunique())
 
 
+@pytest.mark.usefixtures("in_both_ways")
+@pytest.mark.parametrize("users_a_row", [7, 1000])
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_ratings_and_scores_stay_together(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, n_partitions: int, users_a_row: int
+) -> None:
+    monkeypatch.setattr(segmentation, "SCORES_PER_ROW", users_a_row * M + 1)
+    with together(spark, n_partitions).persisted() as kept:
+        rows = kept.rows.frame.toPandas()
+        alone = kept.scores.sample(len(TABLE), 0)
+    blocks = list(kept.load(pa.RecordBatch.from_pandas(rows, preserve_index=False)))
+    assert max(block.ratings.ids.size for block in blocks) <= users_a_row
+    assert len(blocks) >= max(n_partitions, len(TABLE) // users_a_row)
+    for block in blocks:
+        np.testing.assert_array_equal(block.scores.ids, block.ratings.ids)
+        expected = segmentation.score_block(block.ratings, SEGMENTS.projection)
+        np.testing.assert_array_equal(block.scores.scores, expected.scores)
+        np.testing.assert_array_equal(block.scores.n_ratings, expected.n_ratings)
+    order = np.argsort(np.concatenate([block.ratings.ids for block in blocks]))
+    for cells in (attrgetter("matrix"), year_cells):
+        stacked = sparse.vstack([cells(block.ratings) for block in blocks], format="csr")[order]
+        np.testing.assert_array_equal(stacked.toarray(), cells(BLOCK).toarray())
+    np.testing.assert_array_equal(alone.ids, TABLE.index)
+    np.testing.assert_allclose(alone.scores, TABLE.to_numpy() @ COMPONENTS, atol=1e-12)
+
+
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
-    found = profiles.aggregate(matrix(spark, LOG, 3), SEGMENTS, AXES)
-    scored = scores(matrix(spark, LOG, 2), SEGMENTS.projection, len(TABLE))
-    users = assignments(scored, SEGMENTS.model).frame().toPandas()
+    found = profiles.aggregate(together(spark, 3), SEGMENTS.model, AXES)
+    users = assignments(together(spark, 2).scores, SEGMENTS.model).frame().toPandas()
     pd.testing.assert_series_equal(
         users.set_index("user_id")["cluster"].sort_index(),
         expected_clusters(),
@@ -85,7 +126,7 @@ def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:
 
 
 def tables() -> dict[str, tuple[pd.DataFrame, object]]:
-    found = Aggregates(*profiles.aggregate_block(to_block(LOG, MOVIE_IDS), SEGMENTS, AXES))
+    found = Aggregates(*profiles.aggregate_block(BLOCK, SEGMENTS.assign(BLOCK.matrix), AXES))
     unknown = Catalogue(MOVIE_IDS, CATALOGUE.titles, ((),) * D, (None,) * D)
     variance = np.array([2.0, 1.0])
     fitted = Decomposition(COMPONENTS, np.zeros(D), variance, variance / 9, 8.0, 90, 4, 0.1, True)

@@ -14,10 +14,11 @@ from logs import random_log, to_block
 from tastemap import profiles, schemas
 from tastemap.blocks import Block
 from tastemap.catalogue import Catalogue
+from tastemap.clustering.assignment import Assignment
 from tastemap.clustering.centres import Centres
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates, Axes, aggregate_block, effects, rating_bars
-from tastemap.segmentation import Projection, Segmentation
+from tastemap.segmentation import Projection
 from tastemap.weighting import Weighting
 
 Array = npt.NDArray[np.float64]
@@ -46,9 +47,10 @@ SCORES = TABLE.to_numpy() @ COMPONENTS - OFFSET
 CENTRES = np.vstack([SCORES[[1, 20, 40]], np.full((1, 3), 1e4)])
 
 
-def segmentation() -> Segmentation:
-    weighting = Weighting("stars", False, 0.0, np.zeros(D), 0.0)
-    return Segmentation(Projection(weighting, COMPONENTS, OFFSET), Centres(CENTRES, 7.0, temperature=1.0))
+def of_block(block: Block) -> tuple[Block, Assignment]:
+    """What `aggregate_block` is given."""
+    projection = Projection(Weighting("stars", False, 0.0, np.zeros(D), 0.0), COMPONENTS, OFFSET)
+    return block, Centres(CENTRES, 7.0, temperature=1.0).assign(projection.scores(block.matrix))
 
 
 def assigned() -> pd.DataFrame:
@@ -69,7 +71,7 @@ RATED = LOG.merge(USERS, on="user_id").astype({"rating": float})
 
 @pytest.fixture(scope="module")
 def aggregates() -> Aggregates:
-    return Aggregates(*aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), AXES))
+    return Aggregates(*aggregate_block(*of_block(to_block(LOG, MOVIE_IDS)), AXES))
 
 
 def test_the_log_is_worth_it() -> None:
@@ -115,11 +117,11 @@ def test_years_of_rating(aggregates: Aggregates) -> None:
 def test_without_years_of_rating() -> None:
     block = to_block(LOG.drop(columns="rated_at"), MOVIE_IDS)
     axes = Axes(BARS, LABELS.of_movies, ())
-    found = Aggregates(*aggregate_block(block, segmentation(), axes))
+    found = Aggregates(*aggregate_block(*of_block(block), axes))
     assert found.year_ratings.shape == found.year_users.shape == (K, 0)
     assert profiles.profiles(found, axes)["rating_years"].tolist() == [[]] * K
     with pytest.raises(ValueError, match="loaded without them"):
-        aggregate_block(block, segmentation(), AXES)
+        aggregate_block(*of_block(block), AXES)
 
 
 def test_users_of_a_label_count_once(aggregates: Aggregates) -> None:
@@ -135,10 +137,10 @@ def test_users_of_a_label_count_once(aggregates: Aggregates) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=len(USERS), max_size=len(USERS)))
 def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
-    whole = aggregate_block(to_block(LOG, MOVIE_IDS), segmentation(), AXES)
+    whole = aggregate_block(*of_block(to_block(LOG, MOVIE_IDS)), AXES)
     of_user = pd.Series(share, index=USERS.index)
     parts = [LOG[LOG["user_id"].map(of_user) == number] for number in range(4)]
-    found = [aggregate_block(to_block(part, MOVIE_IDS), segmentation(), AXES) for part in parts]
+    found = [aggregate_block(*of_block(to_block(part, MOVIE_IDS)), AXES) for part in parts]
     summed = [sum(arrays) for arrays in zip(*found, strict=True)]
     for exact in (0, 1, 2, 3, 6, 7, 8, 9, 10, 11):  # counts, and sums of half stars and their squares
         np.testing.assert_array_equal(summed[exact], whole[exact])
@@ -149,7 +151,7 @@ def test_aggregates_of_any_split_add_up_to_the_same(share: list[int]) -> None:
 def test_no_users_are_aggregated_to_zeros() -> None:
     nothing = to_block(LOG, MOVIE_IDS).matrix[:0]
     empty = Block(np.empty(0, dtype=np.int64), nothing, np.empty(0, dtype=np.int16))
-    found = aggregate_block(empty, segmentation(), AXES)
+    found = aggregate_block(*of_block(empty), AXES)
     assert [array.shape for array in found] == [
         *((K, D), (K, D), (K, 10), (K,), (K,), (K,)),
         *((K, 10), (K,), (K, L), (K, len(RATING_YEARS)), (K, len(RATING_YEARS)), (K, D + 1)),
@@ -301,7 +303,7 @@ def test_ratings_fall_into_the_nearest_bar(scale: tuple[float, float]) -> None:
     log = pd.DataFrame({"user_id": np.arange(300), "movie_id": rng.choice(MOVIE_IDS, 300)})
     log["rating"] = rng.uniform(*scale, 300).astype(np.float32)
     found = Aggregates(
-        *aggregate_block(to_block(log, MOVIE_IDS), segmentation(), Axes(bars, LABELS.of_movies, ()))
+        *aggregate_block(*of_block(to_block(log, MOVIE_IDS)), Axes(bars, LABELS.of_movies, ()))
     )
     nearest = np.abs(log["rating"].to_numpy(float)[:, None] - bars).argmin(axis=1)
     np.testing.assert_array_equal(found.histogram.sum(axis=0), np.bincount(nearest, minlength=len(bars)))

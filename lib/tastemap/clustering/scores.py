@@ -34,7 +34,7 @@ class ScoreBlock:
     mean_ratings: Array
     """Mean rating, of shape (n,)."""
 
-    def __getitem__(self, chosen: npt.NDArray[np.bool_ | np.int64]) -> ScoreBlock:
+    def __getitem__(self, chosen: slice | npt.NDArray[np.bool_ | np.int64]) -> ScoreBlock:
         """Some of the users."""
         return ScoreBlock(
             self.ids[chosen], self.scores[chosen], self.n_ratings[chosen], self.mean_ratings[chosen]

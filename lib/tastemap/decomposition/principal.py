@@ -17,10 +17,10 @@ Array = npt.NDArray[np.float64]
 BASIS_BYTES = 512 << 20
 """Memory for the Krylov basis on the driver; the iteration restarts when it is full."""
 SINGLE_TOL = 1e-4
-"""Down to this tolerance a product with the covariance may be known to single precision,"""
+"""Down to this tolerance products with the covariance may be known to single precision."""
 SINGLE_BYTES = 4 << 20
-"""and is where the columns that are multiplied, d · b · 8 bytes, outgrow what a core has of its own cache: from
-there on half of them are read in 60 % of the time."""
+"""They then are where the columns that are multiplied, d · b · 8 bytes, outgrow the cache that a core has of
+its own: from there on half as many bytes are read in 60 % of the time."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Decomposition:
     variance: Array
     """Variance along each component, descending, of shape (k,)."""
     residuals: Array
-    """‖C v − θ v‖ of each component, of shape (k,), in units of variance; known to 1e-7 of the largest variance
-    where the tolerance let products be computed in single precision, else to 1e-12 of it."""
+    """‖C v − θ v‖ of each component, of shape (k,), in units of variance: known to 1e-12 of the largest
+    variance, or to 1e-7 of it where products were computed in single precision (`SINGLE_TOL`)."""
     total_variance: float
     """Sum of the variances of all d columns."""
     n_rows: int
