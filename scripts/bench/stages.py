@@ -88,8 +88,9 @@ def main() -> int:
         weighted = loading(features, matrix)
         passes: list[Progress] = []
         k, size, tol = args.components, (users, ratings), config.decomposition.pca_tolerance
-        start = stage("PCA of a sample", lambda: sampling.start(matrix, features, k, size, tol=tol, seed=7))
-        found = stage("PCA", lambda: decompose(weighted, k, start=start, on_pass=passes.append))
+        known = stage("PCA of a sample", lambda: sampling.draw(matrix, features, k, size, tol=tol, seed=7))
+        begin = {} if known is None else {"start": known.start, "correct": known.correct}
+        found = stage("PCA", lambda: decompose(weighted, k, on_pass=passes.append, **begin))
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
         projected = segmentation.scored(matrix, projection, users).persisted()

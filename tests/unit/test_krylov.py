@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 import oracles
-from tastemap.decomposition.krylov import Eigenpairs, Progress, leading_eigenpairs
+from tastemap.decomposition.krylov import Correct, Eigenpairs, Progress, leading_eigenpairs
 
 Array = npt.NDArray[np.float64]
 
@@ -123,6 +123,52 @@ def test_so_it_does_from_a_start_near_the_leading_vectors(exponent: float, noise
     assert found.converged and found.passes <= solve(operator, k, tol=5e-3, block_size=k + 16).passes
     assert_is_what_it_says(found, operator, k)
     assert found.values.sum() >= values[:k].sum() * (1 - 1e-3)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(semidefinite(), st.floats(0, 1), st.integers(1, 45), st.integers(1, 60), st.integers(0, 99))
+def test_whatever_corrections_do_the_eigenpairs_are_the_same(
+    operator: Array, share: float, block_size: int, max_basis: int, seed: int
+) -> None:
+    """Nothing and noise, which get on for as long as there is room, and the residuals as they are."""
+    k = 1 + int(share * (len(operator) - 1))
+    eigenvalues, rng = np.linalg.eigvalsh(operator)[::-1], np.random.default_rng(seed)
+    corrections: list[tuple[Correct, int]] = [
+        (lambda residuals, values, basis: np.zeros_like(residuals), 40),
+        (lambda residuals, values, basis: rng.standard_normal(residuals.shape), 40),
+        (lambda residuals, values, basis: residuals, max_basis),
+    ]
+    for correct, room in corrections:
+        found = solve(operator, k, block_size=block_size, max_basis=room, seed=seed, correct=correct)
+        assert_is_what_it_says(found, operator, k)
+        assert found.converged
+        np.testing.assert_allclose(
+            found.values, np.maximum(eigenvalues[:k], 0), atol=k * 1e-9 * max(eigenvalues[0], 1e-300)
+        )
+
+
+def test_corrections_see_what_is_left_outside_of_the_basis_and_save_passes() -> None:
+    values = power_law(240, 0.5)
+    operator = with_eigenvalues(values)
+    start = np.linalg.eigh(operator)[1][:, ::-1][:, :14] + 0.02 * np.random.default_rng(0).standard_normal(
+        (240, 14)
+    )
+
+    def newton(residuals: Array, found: Array, basis: Array) -> Array:
+        """By all that there is to know of the operator."""
+        assert residuals.shape == (240, 14) and found.shape == (14,)
+        np.testing.assert_allclose(basis.T @ residuals, 0, atol=1e-13)
+        off = np.eye(240) - basis @ basis.T
+        solved = [
+            np.linalg.solve(np.eye(240) - off @ operator @ off / v, r)
+            for v, r in zip(found, residuals.T, strict=True)
+        ]
+        return np.column_stack(solved)
+
+    plain, corrected = (solve(operator, 10, start=start, correct=correct) for correct in (None, newton))
+    assert_is_what_it_says(corrected, operator, 10)
+    np.testing.assert_allclose(corrected.values, plain.values, rtol=1e-9)
+    assert corrected.passes <= 6 and plain.passes >= 10
 
 
 def test_a_start_of_low_rank_is_no_hindrance() -> None:

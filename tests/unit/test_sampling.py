@@ -41,9 +41,11 @@ def fitted(
 ) -> tuple[Decomposition, Array]:
     """As a job does it."""
     matrix, features = in_partitions(rows, partitions), as_they_are(rows.shape[1])
-    start = sampling.start(matrix, features, k, (rows.shape[0], rows.nnz), tol=tol, seed=seed)
-    assert start is not None
-    return decompose(loading(features, matrix), k, tol=tol, start=start, seed=seed), start
+    known = sampling.draw(matrix, features, k, (rows.shape[0], rows.nnz), tol=tol, seed=seed)
+    assert known is not None
+    weighted = loading(features, matrix)
+    found = decompose(weighted, k, tol=tol, start=known.start, correct=known.correct, seed=seed)
+    return found, known.start
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,53 @@ def test_a_sample_saves_passes_and_the_default_is_within_a_thousandth(ratings: s
     np.testing.assert_allclose(found.residuals, true, atol=1e-12 * operator.max())
     # Else the sample was the whole, and nothing is shown.
     assert oracles.largest_angle(start[:, :10], oracles.arpack(ratings, 10)[0]) > 0.1
+
+
+def test_corrections_solve_for_what_is_left(
+    ratings: sparse.csr_matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    covariance, rng = oracles.covariance(ratings), np.random.default_rng(0)
+    known = sampling.Sample(np.empty((150, 0)), lambda columns: covariance @ columns)
+    basis = np.linalg.eigh(covariance)[1][:, -20:]
+    values = np.linalg.eigvalsh(covariance)[-1:-11:-1]
+    off = np.eye(150) - basis @ basis.T
+    residuals = off @ rng.standard_normal((150, 10))
+    expected = np.column_stack(
+        [
+            np.linalg.solve(np.eye(150) - off @ covariance @ off / value, residual)
+            for value, residual in zip(values, residuals.T, strict=True)
+        ]
+    )
+    errors = []
+    for steps in (1, 3, 60):
+        monkeypatch.setattr(sampling, "STEPS", steps)
+        found = known.correct(residuals, values, basis)
+        np.testing.assert_allclose(basis.T @ found, 0, atol=1e-12)
+        errors.append(float(np.abs(found - expected).max()))
+    assert errors[0] > 3 * errors[1] and errors[2] < 1e-9
+
+
+def test_corrections_by_a_sample_that_is_off_are_finite(ratings: sparse.csr_matrix) -> None:
+    """It has more variance where it should have less, and none at all."""
+    covariance, rng = oracles.covariance(ratings), np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((150, 20)))[0]
+    residuals = rng.standard_normal((150, 10)) * np.append(np.ones(9), 0.0)
+    for factor, values in ((1e3, np.ones(10)), (0.0, np.ones(10)), (1.0, np.zeros(10))):
+        found = sampling.Sample(basis, lambda columns, f=factor: f * covariance @ columns).correct(
+            residuals, values, basis
+        )
+        assert np.isfinite(found).all()
+        assert np.all(np.linalg.norm(found[:, :9], axis=0) > 0.1) and not found[:, 9].any()
+
+
+@pytest.mark.parametrize("tol", [5e-3, 1e-4, 1e-9])
+def test_corrections_save_passes(tol: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "ROWS", 1500)
+    ratings = oracles.sparse_ratings(3000, 300, density=0.1)
+    found, start = fitted(ratings, 10, tol=tol)
+    without = decompose(in_partitions(ratings), 10, tol=tol, start=start)
+    assert found.passes < without.passes
+    assert found.variance.sum() >= oracles.optimum(ratings, 10) * (1 - tol / 5)
 
 
 @pytest.fixture
@@ -175,16 +224,16 @@ def test_rows_that_are_all_alike_vary_nowhere(tol: float) -> None:
 def test_too_few_rows_tell_nothing(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = oracles.sparse_ratings(30, 9)
     monkeypatch.setattr(BlockMatrix, "sample", lambda *_: iter([Block(np.arange(n), rows[:n])]))
-    assert sampling.start(in_partitions(rows), as_they_are(9), 3, (30, rows.nnz), tol=5e-3, seed=7) is None
+    assert sampling.draw(in_partitions(rows), as_they_are(9), 3, (30, rows.nnz), tol=5e-3, seed=7) is None
 
 
 def test_columns_that_would_take_too_much_memory_are_not_begun_with(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = oracles.sparse_ratings(60, 40)
     matrix, features, size = in_partitions(rows), as_they_are(40), (60, rows.nnz)
     monkeypatch.setattr(sampling, "COLUMNS_BYTES", 8 * 40 * (3 + sampling.OVERSAMPLING + sampling.RANDOM))
-    assert sampling.start(matrix, features, 3, size, tol=5e-3, seed=7) is not None
+    assert sampling.draw(matrix, features, 3, size, tol=5e-3, seed=7) is not None
     monkeypatch.setattr(BlockMatrix, "sample", None)  # nor is anything fetched for them
-    assert sampling.start(matrix, features, 4, size, tol=5e-3, seed=7) is None
+    assert sampling.draw(matrix, features, 4, size, tol=5e-3, seed=7) is None
 
 
 @pytest.mark.parametrize(("size", "share"), [((1200, 10), 0.1), ((10, 1 << 27), 0.125), ((1, 1), 1.0)])
@@ -199,7 +248,7 @@ def test_the_sample_is_bounded_in_rows_and_values(
         return iter([])
 
     monkeypatch.setattr(BlockMatrix, "sample", sample)
-    sampling.start(in_partitions(oracles.sparse_ratings(30, 9)), as_they_are(9), 3, size, tol=5e-3, seed=7)
+    sampling.draw(in_partitions(oracles.sparse_ratings(30, 9)), as_they_are(9), 3, size, tol=5e-3, seed=7)
     assert asked == [share]
 
 
@@ -234,7 +283,10 @@ def test_the_order_of_the_rows_does_not_matter(ratings: sparse.csr_matrix) -> No
     ids = np.random.default_rng(0).permutation(1200)
     shuffled = block_matrix([[ratings[ids[:500]]], [ratings[ids[500:]]]], ids)
     one, other = (
-        sampling.start(matrix, features, 10, size, tol=5e-3, seed=7)
+        sampling.draw(matrix, features, 10, size, tol=5e-3, seed=7)
         for matrix in (shuffled, in_partitions(ratings))
     )
-    np.testing.assert_array_equal(one, other)
+    assert one is not None and other is not None
+    np.testing.assert_array_equal(one.start, other.start)
+    columns = np.random.default_rng(1).standard_normal((150, 3))
+    np.testing.assert_array_equal(one.multiply(columns), other.multiply(columns))

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from scipy import linalg
 
 Array = npt.NDArray[np.float64]
+Correct = Callable[[Array, Array, Array], Array]
+"""Residuals of shape (d, r), their Ritz values of shape (r,) and the basis of shape (d, q) to directions that
+make the pairs better, of shape (d, r) and about as long as the residuals."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def leading_eigenpairs(
     max_basis: int,
     seed: int,
     start: Array | None = None,
+    correct: Correct | None = None,
     rounding: float = float(np.finfo(np.float64).eps),
     on_pass: Callable[[Progress], None] = lambda progress: None,
 ) -> Eigenpairs:
@@ -63,7 +67,10 @@ def leading_eigenpairs(
 
     Musco & Musco 2015 (arXiv 1504.05477) for the block Krylov space and why it beats subspace
     iteration; Wu & Simon 2000 (SIAM J. Matrix Anal. Appl. 22:602) for the thick restart. The
-    projected matrix is computed, not assumed banded, so rounding in `multiply` cannot pile up.
+    projected matrix and the residuals are computed, not assumed to follow the recurrence, so rounding in
+    `multiply` cannot pile up. Hence the basis need not be a Krylov space either: where something is known of
+    C, `correct` makes better directions of the residuals than C makes of the last ones (Morgan & Scott 1986,
+    SIAM J. Sci. Stat. Comput. 7:817).
 
     Parameters
     ----------
@@ -84,11 +91,15 @@ def leading_eigenpairs(
     max_passes : int
         Stop at the latest after this many passes (never before there are k pairs).
     max_basis : int
-        Columns of the basis kept on the driver: d · max_basis · 8 bytes; at least k + 3 b are used.
+        Columns of the basis kept on the driver, and of their products: d · max_basis · 16 bytes; at least
+        k + 3 b are used.
     seed : int
         Of the random start.
     start : ndarray of shape (d, b), optional
         Columns to begin with instead, near to the leading eigenvectors; b is then their number.
+    correct : callable, optional
+        Makes the directions that follow of the residuals of k pairs, or of b where that is more. How good
+        they are decides how many passes it takes, not what comes out.
     rounding : float
         Relative rounding error of `multiply`: directions below it are noise.
     on_pass : callable
@@ -99,19 +110,20 @@ def leading_eigenpairs(
         start = rng.standard_normal((dimension, min(block_size, dimension)))
     block_size = start.shape[1]
     max_basis = max(max_basis, k + 3 * block_size)
-    basis = np.zeros((dimension, 0))
+    basis = products = np.zeros((dimension, 0))
     projected = np.zeros((0, 0))
-    block = _orthonormal(start, basis, 0.0)[0]
+    block = _orthonormal(start, basis, 0.0)
     passes, begun = 0, time.perf_counter()
     while True:
         product = np.asarray(multiply(block), dtype=np.float64)
         passes += 1
-        basis = np.hstack([basis, block])
+        basis, products = np.hstack([basis, block]), np.hstack([products, product])
         projected = _extend(projected, basis.T @ product)
         values, rotation = _descending_eigh(projected)
         noise = 10 * rounding * max(values[0], np.finfo(np.float64).tiny)
-        following, coefficients = _orthonormal(product, basis, noise)
-        residuals = np.linalg.norm(coefficients @ rotation[-block.shape[1] :, :k], axis=0)
+        left = products @ rotation[:, : max(k, block_size)]
+        left -= basis @ (basis.T @ left)  # C v − θ v, but for rounding: it has no part in the basis
+        residuals = np.linalg.norm(left[:, :k], axis=0)
         complete = basis.shape[1] >= k
         error = float(residuals.sum() / max(values[:k].sum(), noise)) if complete else np.inf
         now = time.perf_counter()
@@ -120,14 +132,16 @@ def leading_eigenpairs(
         if complete and (error <= tol or passes >= max_passes or basis.shape[1] == dimension):
             vectors = basis @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
+        wanted = product if correct is None else correct(left, values[: left.shape[1]], basis)
+        following = _orthonormal(wanted, basis, noise)
         if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
-            following = _orthonormal(rng.standard_normal((dimension, block_size)), basis, 0.0)[0]
+            following = _orthonormal(rng.standard_normal((dimension, block_size)), basis, 0.0)
         if basis.shape[1] + following.shape[1] > min(max_basis, dimension):
             if basis.shape[1] + following.shape[1] > dimension:
                 following = following[:, : dimension - basis.shape[1]]
             else:
                 kept = k + block_size
-                basis = basis @ rotation[:, :kept]
+                basis, products = basis @ rotation[:, :kept], products @ rotation[:, :kept]
                 projected = np.diag(values[:kept])
         block = following
 
@@ -149,24 +163,13 @@ def _descending_eigh(symmetric: Array) -> tuple[Array, Array]:
     return values[::-1], vectors[:, ::-1]
 
 
-def _orthonormal(block: Array, basis: Array, noise: float) -> tuple[Array, Array]:
-    """Split a block's part outside of the basis into Q R, leaving out directions that are noise.
-
-    Returns Q of shape (d, r) and R of shape (r, b) with block ≈ basis (basisᵀ block) + Q R.
-    """
-    q, coefficients = _pivoted_qr(block - basis @ (basis.T @ block), noise)
+def _orthonormal(block: Array, basis: Array, noise: float) -> Array:
+    """Orthonormal columns that span a block's part outside of the basis, without those that are noise."""
+    q, r, _ = linalg.qr(block - basis @ (basis.T @ block), mode="economic", pivoting=True)
+    q = q[:, np.abs(np.diag(r)) > noise]
     if q.shape[1] == 0:
-        return q, coefficients
+        return np.asarray(q, dtype=np.float64)
     # Once more after the rank is known: a column scaled up to length 1 carries what rounding left of the
     # basis in it, scaled up as well (Giraud et al. 2005: twice is enough).
-    again, change = linalg.qr(q - basis @ (basis.T @ q), mode="economic")  # NumPy's takes twice as long
-    return np.ascontiguousarray(again, dtype=np.float64), change @ coefficients
-
-
-def _pivoted_qr(block: Array, noise: float) -> tuple[Array, Array]:
-    """QR of a block without the directions whose part is at most `noise`; R in the block's column order."""
-    q, r, order = linalg.qr(block, mode="economic", pivoting=True)
-    rank = int(np.count_nonzero(np.abs(np.diag(r)) > noise))
-    coefficients = np.empty(r.shape)
-    coefficients[:, order] = r
-    return np.asarray(q[:, :rank], dtype=np.float64), coefficients[:rank]
+    again, _ = linalg.qr(q - basis @ (basis.T @ q), mode="economic")  # NumPy's takes twice as long
+    return np.ascontiguousarray(again, dtype=np.float64)

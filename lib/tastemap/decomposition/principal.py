@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from tastemap.blocks import BlockMatrix
 from tastemap.decomposition.covariance import Covariance, Moments
-from tastemap.decomposition.krylov import Eigenpairs, Progress, leading_eigenpairs
+from tastemap.decomposition.krylov import Correct, Eigenpairs, Progress, leading_eigenpairs
 
 Array = npt.NDArray[np.float64]
 
 BASIS_BYTES = 512 << 20
-"""Memory for the Krylov basis on the driver; the iteration restarts when it is full."""
+"""Memory for the basis and its products on the driver; the iteration restarts when it is full."""
 SINGLE_TOL = 1e-4
 """Down to this tolerance products with the covariance may be known to single precision."""
 SINGLE_BYTES = 4 << 20
@@ -61,6 +61,7 @@ def decompose(
     max_passes: int = 60,
     block_size: int | None = None,
     start: Array | None = None,
+    correct: Correct | None = None,
     seed: int = 7,
     on_pass: Callable[[Progress], None] = lambda progress: None,
 ) -> Decomposition:
@@ -74,9 +75,9 @@ def decompose(
         Components; at most the number of rows and of columns.
     center : bool
         Whether the column means are subtracted (implicitly).
-    tol, max_passes, block_size, start, seed, on_pass
-        As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between. A
-        `start` from `sampling` saves passes, and its width is then that of the blocks.
+    tol, max_passes, block_size, start, correct, seed, on_pass
+        As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between. What
+        `sampling` knows to start with and to correct by saves most of the passes.
 
     Raises
     ------
@@ -97,9 +98,10 @@ def decompose(
         block_size=block_size,
         tol=tol,
         max_passes=max_passes,
-        max_basis=BASIS_BYTES // (8 * n_features),
+        max_basis=BASIS_BYTES // (16 * n_features),
         seed=seed,
         start=start,
+        correct=correct,
         rounding=float(np.finfo(np.float32 if single else np.float64).eps),
         on_pass=on_pass,
     )
