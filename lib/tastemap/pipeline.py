@@ -85,7 +85,7 @@ def cluster_users(
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
-        run.refuse_to_replace([*rating_log.files, *([] if movies is None else [movies])])
+        run.refuse_to_replace(rating_log.files, movies)
         known = truth_to_choose_by(spark, config)
         directory = config.clustering.warm_start
         earlier = None if directory is None else warm_start.load(spark, directory, config)

@@ -33,7 +33,7 @@ def prepare_ratings(
     stages = Stages(spark)
     with Run(spark, output, overwrite=overwrite) as run:
         log = open_log(spark, ratings, config.source, movies)
-        run.refuse_to_replace([*log.files, *([] if movies is None else [movies])])
+        run.refuse_to_replace(log.files, movies)
         parsed = log.parsed()
         with log.in_batches(), reading("the rating log"), stages("ratings", "rows") as stage:
             observed = Observation("records")

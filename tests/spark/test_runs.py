@@ -277,10 +277,22 @@ def test_a_small_table_without_rows_and_one_that_lacks_a_column(spark: SparkSess
 def test_files_that_are_to_be_read_are_not_replaced(spark: SparkSession, tmp_path: Path) -> None:
     output = tmp_path / "tables"
     with Run(spark, str(output), overwrite=False) as run:
-        run.refuse_to_replace([(tmp_path / "tables.csv").as_uri(), str(tmp_path / "log/ratings.csv")])
+        others = [(tmp_path / name).as_uri() for name in ("tables.csv", "log/1.csv", "log/2.csv")]
+        run.refuse_to_replace(others, str(tmp_path / "movies"))
         for path in (output.as_uri(), f"file://{output}/ratings/part-0.parquet", f"{output}/ratings.csv"):
-            with pytest.raises(UserError, match=rf"--output {output} holds {path}, which is to be read"):
-                run.refuse_to_replace([path])
+            for files, movies in (([*others, path], None), (others, path)):
+                with pytest.raises(UserError, match=rf"--output {output} holds {path}, which is to be read"):
+                    run.refuse_to_replace(files, movies)
+
+
+def test_a_log_of_many_files_is_not_looked_at_file_by_file(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+    monkeypatch.setattr(FileSystem, "is_within", lambda self, path, directory: looked_at.append(path))
+    with Run(spark, str(tmp_path / "out"), overwrite=False) as run:
+        run.refuse_to_replace([f"{tmp_path}/log/mv_{number:07}.txt" for number in range(17_770)], None)
+    assert len(looked_at) == 1
 
 
 def test_a_disk_that_executors_do_not_see_is_no_output(
