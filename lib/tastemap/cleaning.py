@@ -97,7 +97,8 @@ def frequent_movies(gathered: BlockMatrix, config: CleaningConfig) -> Movies:
 
     Every round drops movies that fewer than `min_movie_ratings` of the remaining users have rated,
     users being those with `min_user_ratings` of the remaining movies; each is one pass over the blocks
-    with two numbers a movie and partition for a result.
+    with two numbers a movie and partition for a result. From the second on it counts those users only who
+    rated a movie that was dropped: few, for it had few ratings.
 
     Raises
     ------
@@ -115,8 +116,8 @@ def frequent_movies(gathered: BlockMatrix, config: CleaningConfig) -> Movies:
             )
         if enough.all():
             return Movies(ids, n_ratings, sums, n_seen, rounds)
-        ids = ids[enough]
-        n_ratings, sums = _count_kept(gathered, ids, config.min_user_ratings)
+        n_lost, lost = _count_lost(gathered, ids, ids[enough], config.min_user_ratings)
+        ids, n_ratings, sums = ids[enough], n_ratings[enough] - n_lost, sums[enough] - lost
         rounds += 1
 
 
@@ -139,16 +140,18 @@ def _count_all(gathered: BlockMatrix, min_user_ratings: int) -> tuple[Ids, Count
     )
 
 
-def _count_kept(gathered: BlockMatrix, ids: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
-    """Numbers and sums of the ratings of given movies by users with enough of them."""
+def _count_lost(
+    gathered: BlockMatrix, ids: Ids, remaining: Ids, min_user_ratings: int
+) -> tuple[Counted, Sums]:
+    """What the counts of the remaining movies lose by the dropping of the others: see `lost_counts`."""
 
     def partial(blocks: Iterator[Block]) -> Sequence[Sums]:
-        totals = np.zeros((2, ids.size))
+        totals = np.zeros((2, remaining.size))
         for block in blocks:
-            totals += movie_counts(block, ids, min_user_ratings)
+            totals += lost_counts(block, ids, remaining, min_user_ratings)
         return [totals]
 
-    (totals,) = gathered.sum_over_blocks(partial, [(2, ids.size)])
+    (totals,) = gathered.sum_over_blocks(partial, [(2, remaining.size)])
     return totals[0].astype(np.int64), totals[1]
 
 
@@ -157,6 +160,18 @@ def all_movie_counts(block: Block, min_user_ratings: int) -> pa.Table:
     ids = lookup.unique(block.matrix.indices)
     n_ratings, sums = movie_counts(block, ids, min_user_ratings)
     return pa.table({"movie_id": ids, "n": n_ratings, "total": sums})
+
+
+def lost_counts(block: Block, ids: Ids, remaining: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
+    """What the movies that remain lose, in one block: ratings and their sums, by users left with too few."""
+    dropped = np.setdiff1d(ids, remaining, assume_unique=True)
+    rated = lookup.positions(block.matrix.indices, dropped) >= 0
+    touched = vectors.row_sums(rated, block.matrix, np.int64) > 0
+    users = Block(block.ids[touched], block.matrix[touched])
+    n_before, before = movie_counts(users, ids, min_user_ratings)
+    n_after, after = movie_counts(users, remaining, min_user_ratings)
+    kept = lookup.positions(remaining, ids)
+    return n_before[kept] - n_after, before[kept] - after
 
 
 def movie_counts(block: Block, ids: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:

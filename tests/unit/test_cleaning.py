@@ -16,7 +16,7 @@ from logs import block_triples, frequent, latest, triples
 from strategies import rating_frame, rating_logs
 from tastemap import cleaning
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.cleaning import Movies, all_movie_counts, frequent_movies, keep, movie_counts
+from tastemap.cleaning import Movies, all_movie_counts, frequent_movies, keep, lost_counts, movie_counts
 from tastemap.config import CleaningConfig
 from tastemap.errors import UserError
 from tastemap.pivot import to_block
@@ -50,13 +50,22 @@ def found(blocks: list[Block], per_user: int, per_movie: int) -> Movies:
         ids = np.unique(np.concatenate([block.matrix.indices for block in blocks]))
         return ids, *total(ids)
 
-    def count_kept(_: object, ids: npt.NDArray[np.int32], min_user_ratings: int) -> object:
+    def count_lost(
+        _: object, ids: npt.NDArray[np.int32], remaining: npt.NDArray[np.int32], min_user_ratings: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         assert min_user_ratings == per_user
-        return total(ids)
+        lost = [lost_counts(block, ids, remaining, per_user) for block in blocks]
+        n_lost, sums = sum(n for n, _ in lost), sum(sums for _, sums in lost)
+        # What is left is what counting everybody gives.
+        kept = np.searchsorted(ids, remaining)
+        (n_before, before), (n_after, after) = total(ids), total(remaining)
+        np.testing.assert_array_equal(n_before[kept] - n_lost, n_after)
+        np.testing.assert_array_equal(before[kept] - sums, after)
+        return n_lost, sums  # type: ignore[return-value]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cleaning, "_count_all", count_all)
-        patch.setattr(cleaning, "_count_kept", count_kept)
+        patch.setattr(cleaning, "_count_lost", count_lost)
         anything = BlockMatrix(rows=None, n_columns=0, load=None)  # type: ignore[arg-type]
         return frequent_movies(anything, CleaningConfig(per_user, per_movie))
 
