@@ -165,8 +165,8 @@ def all_movie_counts(block: Block, min_user_ratings: int) -> pa.Table:
 def lost_counts(block: Block, ids: Ids, remaining: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
     """What the movies that remain lose, in one block: ratings and their sums, by users left with too few."""
     dropped = np.setdiff1d(ids, remaining, assume_unique=True)
-    rated = lookup.positions(block.matrix.indices, dropped) >= 0
-    touched = vectors.row_sums(rated, block.matrix, np.int64) > 0
+    rated = np.flatnonzero(lookup.positions(block.matrix.indices, dropped) >= 0)
+    touched = np.unique(np.searchsorted(block.matrix.indptr, rated, side="right") - 1)
     users = Block(block.ids[touched], block.matrix[touched])
     n_before, before = movie_counts(users, ids, min_user_ratings)
     n_after, after = movie_counts(users, remaining, min_user_ratings)

@@ -85,7 +85,8 @@ def main() -> int:
         matrix = loading(features, stored)
         decompose(matrix, k, max_passes=1)
         of_job = partial(decompose_from_sample, stored, features, k, size, seed=config.run.seed)
-        tolerances = {"ours, default": config.decomposition.pca_tolerance, "ours, tight": args.tight}
+        default = config.decomposition.pca_tolerance
+        tolerances = {"ours, default": default, "ours, 1e-4": 1e-4, "ours, tight": args.tight}
         ours = {name: timed(partial(of_job, tol=tol)) for name, tol in tolerances.items()}
         whole = on_one_machine(matrix)
     mean = np.asarray(whole.mean(axis=0)).ravel()

@@ -184,11 +184,14 @@ def _covariance(parts: Sequence[sparse.csr_matrix]) -> Callable[[Array], Array]:
     def multiply(block: Array) -> Array:
         columns, of_mean = block.astype(dtype), (mean @ block).astype(dtype)
 
-        def one(part: sparse.csr_matrix) -> Array:
-            return np.asarray(part.T @ (part @ columns - of_mean), dtype=np.float64)
+        def one(part: sparse.csr_matrix) -> npt.NDArray[np.floating]:
+            return np.asarray(part.T @ (part @ columns - of_mean))
 
+        total = np.zeros_like(block)
         # Threads, for SciPy lets go of Python's lock while it multiplies.
         with ThreadPoolExecutor() as threads:
-            return sum(threads.map(one, parts), np.zeros_like(block)) / (n_rows - 1)
+            for product in threads.map(one, parts):
+                total += product
+        return total / (n_rows - 1)
 
     return multiply
