@@ -92,7 +92,7 @@ def leading_eigenpairs(
         Stop at the latest after this many passes (never before there are k pairs).
     max_basis : int
         Columns of the basis kept on the driver, and of their products: d · max_basis · 16 bytes; at least
-        k + 3 b are used.
+        k + 3 b are used, and 2 k + b.
     seed : int
         Of the random start.
     start : ndarray of shape (d, b), optional
@@ -109,15 +109,18 @@ def leading_eigenpairs(
     if start is None:
         start = rng.standard_normal((dimension, min(block_size, dimension)))
     block_size = start.shape[1]
-    max_basis = max(max_basis, k + 3 * block_size)
-    basis = products = np.zeros((dimension, 0))
+    max_basis = max(max_basis, 2 * max(k, block_size) + block_size, k + 3 * block_size)
+    # Room for all, which takes memory when it is written to: to append columns would copy those before.
+    stored, multiplied = (np.empty((dimension, min(max_basis, dimension)), order="F") for _ in range(2))
     projected = np.zeros((0, 0))
-    block = _orthonormal(start, basis, 0.0)
+    basis, block = stored[:, :0], _orthonormal(start, stored[:, :0], 0.0)
     passes, begun = 0, time.perf_counter()
     while True:
         product = np.asarray(multiply(block), dtype=np.float64)
         passes += 1
-        basis, products = np.hstack([basis, block]), np.hstack([products, product])
+        width = basis.shape[1] + block.shape[1]
+        stored[:, basis.shape[1] : width], multiplied[:, basis.shape[1] : width] = block, product
+        basis, products = stored[:, :width], multiplied[:, :width]
         projected = _extend(projected, basis.T @ product)
         values, rotation = _descending_eigh(projected)
         noise = 10 * rounding * max(values[0], np.finfo(np.float64).tiny)
@@ -141,7 +144,9 @@ def leading_eigenpairs(
                 following = following[:, : dimension - basis.shape[1]]
             else:
                 kept = k + block_size
-                basis, products = basis @ rotation[:, :kept], products @ rotation[:, :kept]
+                stored[:, :kept] = basis @ rotation[:, :kept]
+                multiplied[:, :kept] = products @ rotation[:, :kept]
+                basis = stored[:, :kept]
                 projected = np.diag(values[:kept])
         block = following
 
