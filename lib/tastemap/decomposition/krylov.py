@@ -67,10 +67,10 @@ def leading_eigenpairs(
 
     Musco & Musco 2015 (arXiv 1504.05477) for the block Krylov space and why it beats subspace
     iteration; Wu & Simon 2000 (SIAM J. Matrix Anal. Appl. 22:602) for the thick restart. The
-    projected matrix and the residuals are computed, not assumed to follow the recurrence, so rounding in
-    `multiply` cannot pile up. Hence the basis need not be a Krylov space either: where something is known of
-    C, `correct` makes better directions of the residuals than C makes of the last ones (Morgan & Scott 1986,
-    SIAM J. Sci. Stat. Comput. 7:817).
+    projected matrix is computed, not assumed banded, so rounding in `multiply` cannot pile up.
+
+    The basis need not be a Krylov space: where something is known of C, `correct` makes better directions of
+    the residuals than C makes of the last ones (Morgan & Scott 1986, SIAM J. Sci. Stat. Comput. 7:817).
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def leading_eigenpairs(
     max_passes : int
         Stop at the latest after this many passes (never before there are k pairs).
     max_basis : int
-        Columns of the basis kept on the driver, and of their products: d · max_basis · 16 bytes; at least
-        k + 3 b are used, and 2 k + b.
+        Columns of the basis kept on the driver, d · max_basis · 8 bytes, and where there are corrections as
+        many of their products; at least k + 3 b are used, and 2 k + b.
     seed : int
         Of the random start.
     start : ndarray of shape (d, b), optional
@@ -119,13 +119,20 @@ def leading_eigenpairs(
         product = np.asarray(multiply(block), dtype=np.float64)
         passes += 1
         width = basis.shape[1] + block.shape[1]
-        stored[:, basis.shape[1] : width], multiplied[:, basis.shape[1] : width] = block, product
-        basis, products = stored[:, :width], multiplied[:, :width]
-        projected = _extend(projected, basis.T @ product)
+        stored[:, basis.shape[1] : width] = block
+        if correct is not None:
+            multiplied[:, basis.shape[1] : width] = product
+        basis = stored[:, :width]
+        overlap = basis.T @ product
+        projected = _extend(projected, overlap)
         values, rotation = _descending_eigh(projected)
         noise = 10 * rounding * max(values[0], np.finfo(np.float64).tiny)
-        left = products @ rotation[:, : max(k, block_size)]
-        left -= basis @ (basis.T @ left)  # C v − θ v, but for rounding: it has no part in the basis
+        # C v − θ v: what of the products is outside of the basis, in a Krylov space of the last ones alone.
+        if correct is None:
+            outside = product - basis @ overlap
+            left = outside @ rotation[-block.shape[1] :, :k]
+        else:
+            left = _outside(multiplied[:, :width] @ rotation[:, : max(k, block_size)], basis)
         residuals = np.linalg.norm(left[:, :k], axis=0)
         complete = basis.shape[1] >= k
         error = float(residuals.sum() / max(values[:k].sum(), noise)) if complete else np.inf
@@ -135,17 +142,21 @@ def leading_eigenpairs(
         if complete and (error <= tol or passes >= max_passes or basis.shape[1] == dimension):
             vectors = basis @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
-        wanted = product if correct is None else correct(left, values[: left.shape[1]], basis)
-        following = _orthonormal(wanted, basis, noise)
+        if correct is not None:
+            outside = _outside(correct(left, values[: left.shape[1]], basis), basis)
+        following = _orthonormal(outside, basis, noise)
         if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
-            following = _orthonormal(rng.standard_normal((dimension, block_size)), basis, 0.0)
+            following = _orthonormal(
+                _outside(rng.standard_normal((dimension, block_size)), basis), basis, 0.0
+            )
         if basis.shape[1] + following.shape[1] > min(max_basis, dimension):
             if basis.shape[1] + following.shape[1] > dimension:
                 following = following[:, : dimension - basis.shape[1]]
             else:
                 kept = k + block_size
                 stored[:, :kept] = basis @ rotation[:, :kept]
-                multiplied[:, :kept] = products @ rotation[:, :kept]
+                if correct is not None:
+                    multiplied[:, :kept] = multiplied[:, :width] @ rotation[:, :kept]
                 basis = stored[:, :kept]
                 projected = np.diag(values[:kept])
         block = following
@@ -168,13 +179,18 @@ def _descending_eigh(symmetric: Array) -> tuple[Array, Array]:
     return values[::-1], vectors[:, ::-1]
 
 
-def _orthonormal(block: Array, basis: Array, noise: float) -> Array:
-    """Orthonormal columns that span a block's part outside of the basis, without those that are noise."""
-    q, r, _ = linalg.qr(block - basis @ (basis.T @ block), mode="economic", pivoting=True)
-    q = q[:, np.abs(np.diag(r)) > noise]
-    if q.shape[1] == 0:
-        return np.asarray(q, dtype=np.float64)
+def _outside(block: Array, basis: Array) -> Array:
+    outside: Array = block - basis @ (basis.T @ block)
+    return outside
+
+
+def _orthonormal(outside: Array, basis: Array, noise: float) -> Array:
+    """Orthonormal columns that span a block outside of the basis, without directions that are noise."""
+    q, r, _ = linalg.qr(outside, mode="economic", pivoting=True)
+    found = np.asarray(q[:, np.abs(np.diag(r)) > noise], dtype=np.float64)
+    if found.shape[1] == 0:
+        return found
     # Once more after the rank is known: a column scaled up to length 1 carries what rounding left of the
     # basis in it, scaled up as well (Giraud et al. 2005: twice is enough).
-    again, _ = linalg.qr(q - basis @ (basis.T @ q), mode="economic")  # NumPy's takes twice as long
+    again, _ = linalg.qr(_outside(found, basis), mode="economic")  # NumPy's takes twice as long
     return np.ascontiguousarray(again, dtype=np.float64)
