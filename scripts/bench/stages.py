@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,8 +90,9 @@ def main() -> int:
         passes: list[Progress] = []
         k, size, tol = args.components, (users, ratings), config.decomposition.pca_tolerance
         known = stage("PCA of a sample", lambda: sampling.draw(matrix, features, k, size, tol=tol, seed=7))
-        begin = {} if known is None else {"start": known.start, "correct": known.correct}
-        found = stage("PCA", lambda: decompose(weighted, k, on_pass=passes.append, **begin))
+        start, correct = (None, None) if known is None else (known.start, known.correct)
+        fit = partial(decompose, weighted, k, start=start, correct=correct, on_pass=passes.append)
+        found = stage("PCA", fit)
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
         projected = segmentation.scored(matrix, projection, users).persisted()
