@@ -105,7 +105,7 @@ def scored(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoredMa
                 if part.ids.size:
                     yield _side_by_side(ratings, encode(score_block(part, projection)))
 
-    rows = matrix.dated().rows.mapped(project, schemas.SCORED, schemas.BLOCKS.names)
+    rows = matrix.rows.mapped(project, schemas.SCORED, schemas.BLOCKS.names)
     return ScoredMatrix(rows, partial(_decode_scored, n_columns=n_columns), n_rows)
 
 

@@ -22,7 +22,7 @@ from tastemap.clustering.centres import Centres
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates
 from tastemap.runs import Run
-from tastemap.segmentation import Projection, ScoredMatrix, Segmentation, assignments, scored
+from tastemap.segmentation import Projection, ScoredBlock, ScoredMatrix, Segmentation, assignments, scored
 from tastemap.weighting import Weighting
 
 K, M = 3, 2
@@ -107,6 +107,18 @@ def test_ratings_and_scores_stay_together(
         np.testing.assert_array_equal(stacked.toarray(), cells(BLOCK).toarray())
     np.testing.assert_array_equal(alone.ids, TABLE.index)
     np.testing.assert_allclose(alone.scores, TABLE.to_numpy() @ COMPONENTS, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, len(TABLE) - 1, len(TABLE), 1000])
+def test_parts_of_a_block_have_the_scores_of_their_users(size: int) -> None:
+    block = ScoredBlock(BLOCK, segmentation.score_block(BLOCK, SEGMENTS.projection))
+    parts = list(block.in_parts(size))
+    assert max(part.ratings.ids.size for part in parts) <= size
+    assert sum(part.ratings.ids.size for part in parts) == len(TABLE)
+    for part in parts:
+        expected = segmentation.score_block(part.ratings, SEGMENTS.projection)
+        np.testing.assert_array_equal(part.scores.ids, expected.ids)
+        np.testing.assert_array_equal(part.scores.scores, expected.scores)
 
 
 def test_sums_of_distances_and_memberships(spark: SparkSession) -> None:

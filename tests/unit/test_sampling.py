@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import oracles
 from standins import block_matrix
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition import principal, sampling
+from tastemap.decomposition.krylov import Eigenpairs, leading_eigenpairs
 from tastemap.decomposition.principal import Decomposition, decompose
 from tastemap.features import GenreFeatures, loading
 from tastemap.hashing import uniform
@@ -158,6 +160,22 @@ def test_in_single_precision_partitions_do_not_matter_either(
     ratings: sparse.csr_matrix, partitions: int
 ) -> None:
     test_the_number_of_partitions_does_not_matter(ratings, partitions)
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize(("tol", "precision"), [(5e-3, np.float32), (1e-4, np.float32), (9e-5, np.float64)])
+def test_the_iteration_is_told_how_products_are_rounded(
+    ratings: sparse.csr_matrix, monkeypatch: pytest.MonkeyPatch, tol: float, precision: type[np.floating]
+) -> None:
+    told = []
+
+    def eigenpairs(*args: Any, rounding: float, **options: Any) -> Eigenpairs:
+        told.append(rounding)
+        return leading_eigenpairs(*args, rounding=rounding, **options)
+
+    monkeypatch.setattr(principal, "leading_eigenpairs", eigenpairs)
+    assert decompose(in_partitions(ratings), 10, tol=tol).converged
+    assert told == [np.finfo(precision).eps]
 
 
 @pytest.mark.usefixtures("small", "wide")

@@ -15,8 +15,8 @@ from scipy import linalg
 
 Array = npt.NDArray[np.float64]
 Correct = Callable[[Array, Array, Array], Array]
-"""Residuals of shape (d, r), their Ritz values of shape (r,) and the basis of shape (d, q) to directions that
-make the pairs better, of shape (d, r) and about as long as the residuals."""
+"""Residuals of shape (d, r), all outside of the basis, their Ritz values of shape (r,) and the basis of shape
+(d, q) to directions that make the pairs better, of shape (d, r) and about as long as the residuals."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def leading_eigenpairs(
             outside = product - basis @ overlap
             left = outside @ rotation[-block.shape[1] :, :k]
         else:
-            left = _outside(multiplied[:, :width] @ rotation[:, : max(k, block_size)], basis)
+            left = outside_of(basis, multiplied[:, :width] @ rotation[:, : max(k, block_size)])
         residuals = np.linalg.norm(left[:, :k], axis=0)
         complete = basis.shape[1] >= k
         error = float(residuals.sum() / max(values[:k].sum(), noise)) if complete else np.inf
@@ -143,11 +143,11 @@ def leading_eigenpairs(
             vectors = basis @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
         if correct is not None:
-            outside = _outside(correct(left, values[: left.shape[1]], basis), basis)
+            outside = outside_of(basis, correct(left, values[: left.shape[1]], basis))
         following = _orthonormal(outside, basis, noise)
         if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
             following = _orthonormal(
-                _outside(rng.standard_normal((dimension, block_size)), basis), basis, 0.0
+                outside_of(basis, rng.standard_normal((dimension, block_size))), basis, 0.0
             )
         if basis.shape[1] + following.shape[1] > min(max_basis, dimension):
             if basis.shape[1] + following.shape[1] > dimension:
@@ -179,7 +179,8 @@ def _descending_eigh(symmetric: Array) -> tuple[Array, Array]:
     return values[::-1], vectors[:, ::-1]
 
 
-def _outside(block: Array, basis: Array) -> Array:
+def outside_of(basis: Array, block: Array) -> Array:
+    """What orthonormal columns of shape (d, q) leave of a block of shape (d, b)."""
     outside: Array = block - basis @ (basis.T @ block)
     return outside
 
@@ -192,5 +193,5 @@ def _orthonormal(outside: Array, basis: Array, noise: float) -> Array:
         return found
     # Once more after the rank is known: a column scaled up to length 1 carries what rounding left of the
     # basis in it, scaled up as well (Giraud et al. 2005: twice is enough).
-    again, _ = linalg.qr(_outside(found, basis), mode="economic")  # NumPy's takes twice as long
+    again, _ = linalg.qr(outside_of(basis, found), mode="economic")  # NumPy's takes twice as long
     return np.ascontiguousarray(again, dtype=np.float64)

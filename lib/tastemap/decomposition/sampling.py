@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tastemap.blocks import Block, BlockMatrix
-from tastemap.decomposition.krylov import Progress, leading_eigenpairs
+from tastemap.decomposition.krylov import Progress, leading_eigenpairs, outside_of
 from tastemap.decomposition.principal import BASIS_BYTES, Decomposition, decompose
 from tastemap.features import Features, loading
 
@@ -84,17 +84,13 @@ class Sample:
         Vorst 1996, SIAM J. Matrix Anal. Appl. 17:401). Outside of a basis that holds what leads, S has less
         variance than θ, so that conjugate gradients solve it.
         """
-
-        def off(columns: Array) -> Array:
-            return columns - basis @ (basis.T @ columns)
-
         eps = float(np.finfo(np.float64).eps)
         scale = np.maximum(values, eps * values[0]) if values[0] > 0 else np.ones_like(values)
         left = direction = residuals
         squares = np.einsum("ij,ij->j", left, left)
         found = np.zeros_like(left)
         for _ in range(STEPS):
-            image = direction - off(self.multiply(direction)) / scale
+            image = direction - outside_of(basis, self.multiply(direction)) / scale
             curvature = np.einsum("ij,ij->j", direction, image)
             # Where S does have more variance than θ, the direction as it is: it leads there.
             solvable = curvature > eps * squares
