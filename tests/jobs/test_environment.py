@@ -44,7 +44,9 @@ spark.stop()
 """
 
 
-def run(program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, folder: Path, *arguments: str, before: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run the job where the environment is bare, and PATH offers a Java and a Python that are of no use."""
     (folder / "job.py").write_text(JOB)
     useless = folder / "useless"
@@ -54,7 +56,7 @@ def run(program: str, folder: Path, *arguments: str) -> subprocess.CompletedProc
         (useless / name).chmod(0o755)
     # A host name that does not resolve is not what this is about.
     bare = {"HOME": str(folder), "PATH": f"{useless}:/usr/bin:/bin", "SPARK_LOCAL_IP": "127.0.0.1"}
-    command = [str(ENVIRONMENT / "bin" / program), "job.py", *arguments]
+    command = [str(ENVIRONMENT / "bin" / program), *before, "job.py", *arguments]
     return subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, timeout=300)
 
 
@@ -70,3 +72,12 @@ def test_what_goes_wrong_in_spark_is_shown(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert " Spark ERROR Executor: Exception in task" in done.stderr
     assert "this job fails" in done.stderr
+
+
+def test_spark_starts_from_the_classes_that_java_kept(tmp_path: Path) -> None:
+    loaded = tmp_path / "classes.txt"
+    done = run("spark-submit", tmp_path, before=("--driver-java-options", f"-Xlog:class+load:file={loaded}"))
+    assert done.returncode == 0
+    of_spark = [line for line in loaded.read_text().splitlines() if " org.apache.spark.sql." in line]
+    kept = [line for line in of_spark if line.endswith("source: shared objects file (top)")]
+    assert len(kept) > len(of_spark) / 2

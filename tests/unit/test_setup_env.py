@@ -104,6 +104,62 @@ def test_java_gets_all_arguments_but_the_module_it_may_lack(environment: Path) -
     assert done.stdout.split("\n")[:-1] == [a for a in arguments if "incubator" not in a]
 
 
+def java_arguments(environment: Path, class_path: str) -> list[str]:
+    """What Java is called with, in place of a class path and what comes after it."""
+    command = [environment / "java/bin/java", "-Dits=own", "-cp", class_path, "Main"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.split("\n")[:-1]
+
+
+def test_java_is_given_the_classes_that_it_kept(environment: Path) -> None:
+    conf = environment / "lib/site-packages/pyspark/conf"
+    asked = ["-Dits=own", "-cp", "jars/*:more", "Main"]
+    log = f"-Dlog4j2.configurationFile={ROOT}/conf/log4j2.properties"
+    assert java_arguments(environment, f"{conf}/:jars/*:more") == [log, *asked]
+    (environment / setup_env.CLASSES).touch()
+    kept = f"-XX:SharedArchiveFile={environment}/{setup_env.CLASSES}"
+    assert java_arguments(environment, f"{conf}/:jars/*:more")[-6:] == [kept, log, *asked]
+
+
+@pytest.mark.parametrize("class_path", ["other/conf/:jars/*", "first.jar:{conf}/:jars/*"])
+def test_another_class_path_is_left_as_it_is(environment: Path, class_path: str) -> None:
+    (environment / setup_env.CLASSES).touch()
+    class_path = class_path.format(conf=environment / "lib/site-packages/pyspark/conf")
+    assert java_arguments(environment, class_path) == ["-Dits=own", "-cp", class_path, "Main"]
+
+
+@pytest.mark.parametrize("added", ["hive-site.xml", "a.xml", "spark-zookeeper.xml"])
+def test_settings_that_somebody_adds_stay_on_the_class_path(environment: Path, added: str) -> None:
+    (environment / setup_env.CLASSES).touch()
+    conf = environment / "lib/site-packages/pyspark/conf"
+    (conf / added).touch()
+    assert java_arguments(environment, f"{conf}/:jars/*") == ["-Dits=own", "-cp", f"{conf}/:jars/*", "Main"]
+
+
+@pytest.mark.parametrize(
+    ("program", "kept", "said"),
+    [
+        ('echo classes > "$archive"', True, ""),
+        ('echo half > "$archive"; echo no memory >&2; exit 1', False, "no memory"),
+        ("exit 3", False, "exit code 3"),
+        ("exit 0", False, "Java wrote none"),
+    ],
+)
+def test_classes_are_kept_whole_or_not_at_all(
+    environment: Path, capsys: pytest.CaptureFixture[str], program: str, kept: bool, said: str
+) -> None:
+    spark_submit = environment / "bin/spark-submit"
+    option = "${SPARK_SUBMIT_OPTS#-XX:ArchiveClassesAtExit=}"
+    spark_submit.write_text(f'#!/bin/sh\narchive="{option}"\narchive="${{archive%% -X*}}"\n{program}\n')
+    spark_submit.chmod(0o755)
+    archive = environment / setup_env.CLASSES
+    archive.write_text("those of an earlier Spark")
+    setup_env.keep_classes(environment)
+    assert (archive.read_text() if archive.exists() else None) == ("classes\n" if kept else None)
+    told = capsys.readouterr().out
+    assert ("no classes kept" in told) is not kept
+    assert said in told
+
+
 def test_a_java_that_was_removed_since_is_reported(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "a java/bin/java").unlink()
     done = subprocess.run([environment / "java/bin/java", "-version"], capture_output=True, text=True)
@@ -153,7 +209,6 @@ def test_spark_home_is_found_without_python(environment: Path) -> None:
 def test_spark_reads_the_settings_of_this_checkout(environment: Path) -> None:
     conf = environment / "lib/site-packages/pyspark/conf"
     assert (conf / "spark-defaults.conf").resolve() == ROOT / "conf/spark-local.conf"
-    assert (conf / "log4j2.properties").resolve() == ROOT / "conf/log4j2.properties"
 
 
 class Interrupted(Exception):
