@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.sources import open_log
-from tastemap.sources.files import StoredFile, find_files, for_reader
+from tastemap.sources.files import HEAD_BYTES, StoredFile, find_files, for_reader, read_head
 
 LOG = "userId,movieId,rating,timestamp\n1,2,3.5,99\n"
 AUTO = SourceConfig()
@@ -141,6 +141,22 @@ def test_unknown_and_broken_files(spark: SparkSession, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message) as caught:
             open_log(spark, [str(tmp_path / name)], AUTO)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"1:\n2,3,2005-09-06\n",
+        b"a\rb\r\nc\n\n \nlast",
+        b"\xef\xbb\xbfuser,movie\r\n" + b"1,2\r\n" * 9000,
+        b"caf\xe9|\x0b\x1c\xc2\x85x\n" * 30,
+        b"x" * HEAD_BYTES + b"\nafter\n" * 30,
+    ],
+)
+def test_the_head_of_a_file_is_what_spark_reads(spark: SparkSession, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "log").write_bytes(text)
+    (file,) = find_files(spark, [str(tmp_path / "log")], "--ratings")
+    assert read_head(spark, file, text[:HEAD_BYTES]) == read_head(spark, file, b"")
 
 
 def test_several_forms(spark: SparkSession, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,19 +181,20 @@ def test_split_borders_anywhere(spark: SparkSession, tmp_path: Path, bytes_a_spl
 
 
 def test_several_files_with_headers_compressed_or_not(spark: SparkSession, tmp_path: Path) -> None:
-    lines = [b"userId,movieId,rating,timestamp\n%d,1,3.0,99\nbad %d\n" % (i, i) for i in range(4)]
-    for name in "abcd":
+    lines = [b"userId,movieId,rating,timestamp\n%d,1,3.0,99\nbad %d\n" % (i, i) for i in range(5)]
+    for name in "abcde":
         (tmp_path / name).mkdir()
     (tmp_path / "a/ratings.csv").write_bytes(lines[0])
     (tmp_path / "b/ratings.csv.gz").write_bytes(gzip.compress(lines[1]))
     (tmp_path / "c/ratings.csv.bz2").write_bytes(bz2.compress(lines[2]))
     (tmp_path / "d/ratings.csv").write_bytes(b"\xef\xbb\xbf" + lines[3])
+    (tmp_path / "e/ratings.csv.deflate").write_bytes(zlib.compress(lines[4]))
     log = open_log(spark, [str(tmp_path)], SourceConfig())
-    assert [row[0] for row in taken(log)] == [0, 1, 2, 3]
+    assert [row[0] for row in taken(log)] == [0, 1, 2, 3, 4]
     assert log.local is None  # workers do not undo compression
     rejects = {row.raw: row.source for row in rejects_of(log)}
     assert {raw: Path(source).parent.name for raw, source in rejects.items()} == {
-        "bad 0": "a", "bad 1": "b", "bad 2": "c", "bad 3": "d",
+        "bad 0": "a", "bad 1": "b", "bad 2": "c", "bad 3": "d", "bad 4": "e",
     }  # fmt: skip
 
 

@@ -20,6 +20,10 @@ from tastemap.filesystem import FileSystem, escaped, first_line
 # Spark half a minute to look up, the directory that holds them a second.
 _MANY = 100
 _HEAD_LINES = 20
+HEAD_BYTES = 1 << 14
+"""The first bytes of a file, which hold the lines of its head unless they are very long."""
+_COMPRESSED = re.compile(r"\.(bz2|deflate|gz|lz4|snappy|zst)$")
+"""How Hadoop knows a compressed file."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,13 @@ class StoredFile:
     @property
     def name(self) -> str:
         """Name without directory and without the extension of a compression."""
-        return re.sub(r"\.(gz|bz2)$", "", self.path.rpartition("/")[2])
+        return _COMPRESSED.sub("", self.path.rpartition("/")[2])
 
     @property
     def compression(self) -> str:
         """Extension of the compression, empty if there is none."""
-        return self.path.rpartition(".")[2] if self.path.endswith((".gz", ".bz2")) else ""
+        found = _COMPRESSED.search(self.path)
+        return found[1] if found else ""
 
     @property
     def shape(self) -> str:
@@ -139,19 +144,37 @@ def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[S
     return sorted(found.values(), key=lambda file: file.path)
 
 
-def read_head(spark: SparkSession, path: str) -> list[str]:
+def read_head(spark: SparkSession, file: StoredFile, start: bytes) -> list[str]:
     """Read the first lines of a text file, uncompressed, without those that are blank.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    file : StoredFile
+    start : bytes
+        Its first `HEAD_BYTES`. Where they hold enough, Spark is not asked, which would make a job of it.
 
     Raises
     ------
     UserError
         If it cannot be read, such as a broken archive.
     """
-    try:
-        rows = spark.read.text(escaped(path)).limit(_HEAD_LINES).collect()
-    except (Py4JJavaError, PySparkException) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
-    return [row.value.strip("\ufeff\r\n") for row in rows if row.value.strip()]
+    lines = None if file.compression else _lines(start, whole=len(start) == file.size)
+    if lines is None:
+        try:
+            rows = spark.read.text(escaped(file.path)).limit(_HEAD_LINES).collect()
+        except (Py4JJavaError, PySparkException) as error:
+            raise UserError(f"{file.path} cannot be read: {first_line(error)}") from error
+        lines = [row.value for row in rows]
+    return [line.strip("\ufeff\r\n") for line in lines if line.strip()]
+
+
+def _lines(start: bytes, *, whole: bool) -> list[str] | None:
+    """The first lines of a text, as Spark cuts them; None if it may have too few."""
+    lines = re.split(rb"\r\n|\r|\n", start)
+    if not whole and len(lines) <= _HEAD_LINES:
+        return None
+    return [line.decode("utf-8", "replace") for line in lines[:_HEAD_LINES]]
 
 
 def splits_of(frame: DataFrame) -> list[Split]:

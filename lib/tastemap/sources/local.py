@@ -6,7 +6,9 @@ see the files read megabytes at once instead; what they make of them are batches
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -14,6 +16,7 @@ from operator import attrgetter
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
+from tastemap.errors import UserError
 from tastemap.filesystem import FileSystem
 from tastemap.sources.files import Split, StoredFile, splits_of
 
@@ -87,6 +90,16 @@ def reader(
     by_task = groupby(splits_of(records), key=attrgetter("partition"))
     tasks = tuple(tuple((paths[split.uri], split) for split in splits) for _, splits in by_task)
     return LocalReader(tasks, tuple(records.columns), separator, headers)
+
+
+@contextmanager
+def mapped(path: str) -> Iterator[mmap.mmap]:
+    """The bytes of a file that is not empty, mapped into memory."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            yield text
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read(path: str, split: Split, separator: bytes) -> Iterator[bytes]:

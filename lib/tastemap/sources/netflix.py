@@ -8,10 +8,11 @@ tells that, where the file is not compressed; files that Spark does not split do
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
+from mmap import mmap
 from operator import attrgetter
 from urllib.parse import unquote
 
@@ -32,6 +33,7 @@ from tastemap.sources.headers import (
     summarize_split,
 )
 from tastemap.sources.lines import BATCH_BYTES, NO_MOVIE, Layout, Lines, count_lines, parse_lines
+from tastemap.sources.local import mapped
 from tastemap.sources.titles import decoded, movie_table
 
 SCALE = (1.0, 5.0)
@@ -181,14 +183,24 @@ def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], B
     found: dict[tuple[str, int], Border] = {}
     for path, splits in cut.items():
         files = FileSystem(spark, path)
-        at_starts = find_borders(
-            [split.start for split in splits],
-            splits[0].size,
-            partial(files.find, path, b":"),
-            partial(files.read_bytes, path),
-        )
+        starts, size = [split.start for split in splits], splits[0].size
+        local_path = files.local_path(path)
+        if local_path is None:
+            at_starts = find_borders(
+                starts, size, partial(files.find, path, b":"), partial(files.read_bytes, path)
+            )
+        else:  # each look would be a dozen calls into the JVM
+            with mapped(local_path) as text:
+                at_starts = _borders_in(text, starts)
         found |= {(path, start): border for start, border in at_starts.items()}
     return found
+
+
+def _borders_in(text: mmap, starts: Sequence[int]) -> dict[int, Border]:
+    def after_colon(start: int) -> int:
+        return text.find(b":", start) + 1 or len(text)
+
+    return find_borders(starts, len(text), after_colon, lambda start, length: text[start : start + length])
 
 
 def _borders_in_a_pass(records: DataFrame) -> dict[tuple[str, int], Border]:

@@ -16,7 +16,14 @@ from tastemap.executors import ArrowFunction
 from tastemap.filesystem import FileSystem, escaped, first_line
 from tastemap.sources import local, movielens, netflix, table
 from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
-from tastemap.sources.files import StoredFile, StoredFiles, find_files, for_reader, read_head
+from tastemap.sources.files import (
+    HEAD_BYTES,
+    StoredFile,
+    StoredFiles,
+    find_files,
+    for_reader,
+    read_head,
+)
 from tastemap.sources.log import RatingLog
 from tastemap.sources.selection import Selection, select_files
 
@@ -24,7 +31,8 @@ log = logging.getLogger(__name__)
 
 _FEW = 4  # files that are named one by one
 # What compression makes of columns of digits: gzip about a third, bzip2 about a quarter.
-_EXPANSION = {"gz": 3.0, "bz2": 4.0}
+_EXPANSION = {"": 1.0, "bz2": 4.0}
+_EXPANSION_OF_OTHERS = 3.0
 _KNOWN_MOVIES = (
     "movies.csv, movies.dat and u.item of MovieLens, movie_titles of the Netflix Prize, "
     "Parquet or CSV with the movie column, title, and perhaps year and genres"
@@ -98,10 +106,9 @@ def _tell(form: str, chosen: Selection, has_movies: bool) -> None:
 
 def _look(spark: SparkSession, config: SourceConfig, file: StoredFile) -> Head:
     """Look into the head of a file."""
-    magic = PARQUET_MAGIC.encode()
-    # Its first bytes, not lines, of which Spark would make a job.
-    if FileSystem(spark, file.path).read_bytes(file.path, 0, len(magic)) != magic:
-        return look_at_text(read_head(spark, file.path), config)
+    start = FileSystem(spark, file.path).read_bytes(file.path, 0, HEAD_BYTES)
+    if not start.startswith(PARQUET_MAGIC.encode()):
+        return look_at_text(read_head(spark, file, start), config)
     try:
         return look_at_parquet(spark.read.parquet(escaped(file.path)).columns, config)
     except (Py4JJavaError, PySparkException) as error:
@@ -165,7 +172,9 @@ def _estimate(chosen: Selection) -> int:
     per_rating = {"netflix": netflix.BYTES_PER_RATING, "csv": in_head}.get(
         chosen.head.ratings or "", movielens.BYTES_PER_RATING
     )
-    n_bytes = sum(file.size * _EXPANSION.get(file.compression, 1.0) for file in chosen.ratings)
+    n_bytes = sum(
+        file.size * _EXPANSION.get(file.compression, _EXPANSION_OF_OTHERS) for file in chosen.ratings
+    )
     return max(1, round(n_bytes / per_rating))
 
 
