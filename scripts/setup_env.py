@@ -87,8 +87,13 @@ FIND_SPARK_HOME = """\
 [ -n "$SPARK_HOME" ] || export SPARK_HOME={spark_home}
 """
 
-# PySpark starts its workers with the first python3 on PATH unless this is set.
-WORKER_PYTHON = "import os, sys; os.environ.setdefault('PYSPARK_PYTHON', sys.executable)\n"
+# Read at every start of this Python. PySpark starts its workers with the first python3 on PATH unless this is
+# set. And Spark's scripts and workers find PySpark in an archive first, of which Python would compile every
+# module at every start: half a second for each worker.
+PYTHON_START = """\
+import os, sys; os.environ.setdefault('PYSPARK_PYTHON', sys.executable)
+import sys; sys.path[:] = [path for path in sys.path if not path.startswith({archives!r})]
+"""
 
 
 class SetupError(Exception):
@@ -262,7 +267,8 @@ def write_files(environment: Path, spark_home: Path, java: Java) -> None:
 
     find_spark_home = FIND_SPARK_HOME.format(spark_home=shlex.quote(str(spark_home)))
     (environment / "bin/find-spark-home").write_text(find_spark_home, encoding="utf-8")
-    (spark_home.parent / "tastemap_worker_python.pth").write_text(WORKER_PYTHON, encoding="utf-8")
+    python_start = PYTHON_START.format(archives=str(spark_home / "python/lib/"))
+    (spark_home.parent / "tastemap_worker_python.pth").write_text(python_start, encoding="utf-8")
 
 
 def keep_classes(environment: Path) -> None:

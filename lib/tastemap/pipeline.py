@@ -80,8 +80,6 @@ def cluster_users(
         # For what takes little of Spark, while it is busy with all ratings.
         ThreadPoolExecutor() as beside,
     ):
-        if wanted:
-            beside.submit(reporter.load)
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes

@@ -6,8 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -29,16 +29,17 @@ SETTINGS = {
 
 
 @contextmanager
-def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
+def session(name: str, *, loading: Sequence[str] = ()) -> Iterator[SparkSession]:
     """A session for a job, stopped at its end; master and resources come from spark-submit.
 
     Parameters
     ----------
     name : str
         Of the application.
-    loading : str, optional
-        A module to import while Spark starts: that takes two seconds, and so does all that a job needs. What
-        is wrong with it is told to whoever imports it then.
+    loading : sequence of str, optional
+        Modules to import while Spark starts: that takes three seconds on one core, and so does all that a job
+        needs. The first is there then, of the others perhaps not all. What is wrong with one is told to
+        whoever imports it.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         # Not under spark-submit, hence local: workers must be this Python, which has the packages.
@@ -46,10 +47,11 @@ def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
     builder = SparkSession.builder.appName(name)
     for key, value in SETTINGS.items():
         builder = builder.config(key, value)
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        if loading is not None:
-            beside.submit(import_module, loading)
-        spark = builder.getOrCreate()
+    beside = ThreadPoolExecutor(max_workers=1)
+    loaded = [beside.submit(import_module, module) for module in loading]
+    spark = builder.getOrCreate()
+    wait(loaded[:1])
+    beside.shutdown(wait=False)
     try:
         with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
             _ship_package(spark, Path(folder))

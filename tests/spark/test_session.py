@@ -38,7 +38,7 @@ def where(batches):
 
 
 try:
-    with session("a job by name", loading="broken") as spark:
+    with session("a job by name", loading=["broken"]) as spark:
         begun = sys.modules.pop("loads").n  # by session
         try:
             import broken

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,21 @@ def test_spark_home_is_found_without_python(environment: Path) -> None:
     file = environment / "bin/find-spark-home"
     assert sourced(file, "SPARK_HOME") == f"{environment}/lib/site-packages/pyspark"
     assert sourced(file, "SPARK_HOME", SPARK_HOME="/opt/spark") == "/opt/spark"
+
+
+def test_python_finds_pyspark_where_pip_has_put_it(environment: Path) -> None:
+    packages = environment / "lib/site-packages"
+    lines = (packages / "tastemap_worker_python.pth").read_text().splitlines()
+    assert all(line.startswith("import ") for line in lines)  # others would be folders to Python
+    archive, other = f"{packages}/pyspark/python/lib/pyspark.zip", "/opt/spark/python/lib/pyspark.zip"
+    program = "; ".join(
+        [*lines, "print([p for p in sys.path if 'spark' in p], os.environ['PYSPARK_PYTHON'])"]
+    )
+    variables = {"PYTHONPATH": f"{archive}:{other}"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], env=variables, capture_output=True, text=True
+    )
+    assert done.stdout == f"{[other]} {sys.executable}\n"
 
 
 def test_spark_reads_the_settings_of_this_checkout(environment: Path) -> None:

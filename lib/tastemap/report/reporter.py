@@ -50,13 +50,6 @@ def wanted(settings: ReportConfig) -> bool:
     return not missing
 
 
-def load() -> None:
-    """Import what embeds and draws, which takes a second and more, for instance while Spark is busy."""
-    import sklearn.manifold  # noqa: F401
-
-    from tastemap.report import page  # noqa: F401
-
-
 class Reporter:
     """Makes the report of a run, in the order of its methods, each as soon as there is what it needs.
 
