@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import ModuleType
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
@@ -95,6 +96,22 @@ def _run(function: ArrowFunction, batches: Iterator[pa.RecordBatch]) -> Iterator
         _settled = True
         _settle()
     return function(batches)
+
+
+def warm_up(spark: SparkSession, modules: Sequence[ModuleType]) -> None:
+    """Start the workers of local mode, and have them import what their first tasks need: a second for each.
+
+    Executors of a cluster may not be there yet, or not stay.
+    """
+    if in_one_process(spark):
+        n_workers = spark.sparkContext.defaultParallelism
+        numbers = spark.range(0, n_workers, 1, n_workers)
+        map_in_arrow(numbers, partial(_pass_on, tuple(modules)), "id long").collect()
+
+
+def _pass_on(_: tuple[ModuleType, ...], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    # What is sent to a worker as a module is imported there, before the worker settles in.
+    return batches
 
 
 def _settle() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from tastemap import catalogue, fitting, pivot, segmentation, tables, warm_start
+from tastemap import catalogue, executors, fitting, pivot, segmentation, sources, tables, warm_start
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config
@@ -24,7 +24,6 @@ from tastemap.intake import cleaned
 from tastemap.pseudonyms import Pseudonyms, check_distinct, pseudonymised, user_table
 from tastemap.report import reporter
 from tastemap.runs import Run
-from tastemap.sources import open_log
 from tastemap.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -80,8 +79,9 @@ def cluster_users(
         # For what takes little of Spark, while it is busy with all ratings.
         ThreadPoolExecutor() as beside,
     ):
+        beside.submit(executors.warm_up, spark, [pivot, sources])
         with stages("open", "bytes") as stage:
-            rating_log = open_log(spark, ratings, config.source, movies)
+            rating_log = sources.open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
         run.refuse_to_replace(rating_log.files, movies)
         known = truth_to_choose_by(spark, config)

@@ -96,3 +96,13 @@ def test_only_logs_of_long_records_keep_the_bound_in_bytes(
         assert spark.conf.get(key) == "8m"
     finally:
         spark.conf.unset(key) if found is None else spark.conf.set(key, found)
+
+
+def test_workers_of_a_cluster_are_left_alone(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[DataFrame] = []
+    monkeypatch.setattr(executors, "map_in_arrow", lambda frame, *_: ran.append(frame) or frame)
+    executors.warm_up(spark, [])
+    assert len(ran) == 1
+    monkeypatch.setattr(executors, "in_one_process", lambda spark: False)
+    executors.warm_up(spark, [])
+    assert len(ran) == 1

@@ -23,17 +23,19 @@ sys.modules["loads"] = types.SimpleNamespace(n=1)
 raise LookupError("told to whoever imports it")
 """
 PROGRAM = """
-import json, os, sys, tempfile
+import graphlib, json, os, sys, tempfile
 sys.path.insert(0, LIBRARY)
+from tastemap import executors
 from tastemap.session import session
 
 
 def where(batches):
-    import sys
+    import gc, sys
+    frozen = gc.get_freeze_count()
     import pyarrow as pa
     import tastemap.schemas
     for batch in batches:
-        found = [tastemap.schemas.__file__, sys.executable]
+        found = [tastemap.schemas.__file__, sys.executable, str("graphlib" in sys.modules), str(frozen)]
         yield pa.record_batch([pa.array(found)], names=["found"])
 
 
@@ -45,11 +47,15 @@ try:
         except LookupError as error:
             fault = str(error)
         spark.sparkContext.setLogLevel("OFF")
-        package, python = (row.found for row in spark.range(1).mapInArrow(where, "found string").collect())
+        executors.warm_up(spark, [graphlib])
+        rows = spark.range(1).mapInArrow(where, "found string").collect()
+        package, python, warm, frozen = (row.found for row in rows)
         names = ("spark.sql.session.timeZone", "spark.sql.execution.arrow.pyspark.enabled")
         told = dict(
             package=package,
             python=python,
+            warm=warm,
+            frozen=int(frozen),
             name=spark.sparkContext.appName,
             settings=[spark.conf.get(name) for name in names],
             progress=spark.sparkContext.getConf().get("spark.ui.showConsoleProgress"),
@@ -97,6 +103,8 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     assert told["python"] == sys.executable
     # Executors got the package: what is installed or on this path is not theirs on a cluster.
     assert told["package"].endswith("/tastemap.zip/tastemap/schemas.py")
+    # Workers have what they were warmed up with, and do not look through it after every task.
+    assert told["warm"] == "True" and told["frozen"] > 10_000
     # Whatever happens in it, the session ends.
     assert told["error"] == "the job fails" and told["stopped"]
     assert len(told["folders"]) == 1 and told["left"] == []
