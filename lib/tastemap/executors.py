@@ -101,7 +101,8 @@ def _run(function: ArrowFunction, batches: Iterator[pa.RecordBatch]) -> Iterator
 def warm_up(spark: SparkSession, modules: Sequence[ModuleType]) -> None:
     """Start the workers of local mode, and have them import what their first tasks need: a second for each.
 
-    Executors of a cluster may not be there yet, or not stay.
+    Executors of a cluster may not be there yet, or not stay. What is wrong with workers is told again by
+    whoever needs them first.
     """
     if in_one_process(spark):
         n_workers = spark.sparkContext.defaultParallelism
