@@ -54,9 +54,9 @@ for argument do
   case $argument in
     --add-modules=jdk.incubator.vector) continue ;;
     # Kept classes are for a class path of files alone. Spark reads the folder conf by its path; the class
-    # path has it for what somebody may add to it, and for the log's settings, which are named here instead.
+    # path has it for the log's settings, which are named here instead, and for what somebody may add to it.
     "$conf"/:*)
-      if [ "$(echo "$conf"/*)" = "$conf/spark-defaults.conf $conf/spark-env.sh" ]; then
+      if [ "$(cd "$conf" && echo *)" = "log4j2.properties spark-defaults.conf spark-env.sh" ]; then
         argument=${{argument#"$conf"/:}}
         kept=-Dlog4j2.configurationFile={log4j2}
       fi ;;
@@ -262,7 +262,7 @@ def write_files(environment: Path, spark_home: Path, java: Java) -> None:
     conf.mkdir(exist_ok=True)
     spark_env = SPARK_ENV.format(java_home=shlex.quote(str(java_home)), python=python)
     (conf / "spark-env.sh").write_text(spark_env, encoding="utf-8")
-    (conf / "log4j2.properties").unlink(missing_ok=True)  # linked by earlier versions
+    link(conf / "log4j2.properties", ROOT / "conf/log4j2.properties")
     link(conf / "spark-defaults.conf", ROOT / "conf/spark-local.conf")
 
     find_spark_home = FIND_SPARK_HOME.format(spark_home=shlex.quote(str(spark_home)))
@@ -280,7 +280,7 @@ def keep_classes(environment: Path) -> None:
     others = ("SPARK_HOME", "SPARK_CONF_DIR", "SPARK_ENV_LOADED", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
     variables = {name: value for name, value in os.environ.items() if name not in others}
     variables |= {"SPARK_SUBMIT_OPTS": options, "SPARK_LOCAL_IP": "127.0.0.1"}
-    command = [str(environment / "bin/spark-submit"), str(ROOT / "scripts/start_spark.py")]
+    command = [str(environment / "bin/spark-submit"), str(ROOT / "scripts/load_classes.py")]
     print("setup: starting Spark once, so that Java keeps its classes for faster starts", flush=True)
     try:
         done = subprocess.run(
@@ -292,6 +292,7 @@ def keep_classes(environment: Path) -> None:
     if unfinished.exists() and not failed:
         unfinished.rename(archive)
         return
+    unfinished.unlink(missing_ok=True)
     why = failed or "Java wrote none"
     print(f"setup: no classes kept, every start of Spark takes seconds longer: {why}", flush=True)
 

@@ -19,6 +19,7 @@ from sources_oracle import Row, read_netflix
 from tastemap import schemas
 from tastemap.config import SourceConfig
 from tastemap.executors import map_in_arrow
+from tastemap.filesystem import FileSystem
 from tastemap.sources import RatingLog, netflix, open_log, reasons
 
 COMBINED = b"1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n885013,4,2005-10-19\n2:\n2059652,4,2005-09-05\n"
@@ -109,9 +110,19 @@ def test_combined_data_and_titles(spark: SparkSession, tmp_path: Path, end: byte
 @pytest.mark.parametrize(
     ("n_movies", "mean", "size"), [(8, 2.0, 23), (30, 4.0, 150), (3, 60.0, 120), (60, 30.0, 4000)]
 )
+@pytest.mark.parametrize("seen", [True, False])  # by workers, as on a disk of this machine
 def test_split_borders_anywhere(
-    spark: SparkSession, tmp_path: Path, split_bytes: object, n_movies: int, mean: float, size: int
+    spark: SparkSession,
+    tmp_path: Path,
+    split_bytes: object,
+    monkeypatch: pytest.MonkeyPatch,
+    n_movies: int,
+    mean: float,
+    size: int,
+    seen: bool,
 ) -> None:
+    if not seen:
+        monkeypatch.setattr(FileSystem, "local_path", lambda self, path: None)
     texts = [log_text(n_movies, mean, seed, [b"\n", b"\r\n"][seed]) for seed in range(2)]
     folder = tmp_path / "50% of it, ünd mehr"
     folder.mkdir()
@@ -119,7 +130,7 @@ def test_split_borders_anywhere(
         (folder / f"combined_data_{i + 1}.txt").write_bytes(text)
     split_bytes(size)  # type: ignore[operator]
     log = open_log(spark, [str(folder)], SourceConfig())
-    assert isinstance(log.parse, netflix.NetflixParser) and log.local is not None
+    assert isinstance(log.parse, netflix.NetflixParser) and (log.local is not None) is seen
     # A split that begins inside a record has none of its own if the record outlasts it.
     assert len(log.parse.borders) > 4
     assert {path.rpartition("/")[2] for path, _ in log.parse.borders} == {

@@ -156,6 +156,7 @@ def test_classes_are_kept_whole_or_not_at_all(
     archive.write_text("those of an earlier Spark")
     setup_env.keep_classes(environment)
     assert (archive.read_text() if archive.exists() else None) == ("classes\n" if kept else None)
+    assert sorted(file.name for file in archive.parent.iterdir()) == ["bin", archive.name][: 1 + kept]
     told = capsys.readouterr().out
     assert ("no classes kept" in told) is not kept
     assert said in told
@@ -225,6 +226,7 @@ def test_python_finds_pyspark_where_pip_has_put_it(environment: Path) -> None:
 def test_spark_reads_the_settings_of_this_checkout(environment: Path) -> None:
     conf = environment / "lib/site-packages/pyspark/conf"
     assert (conf / "spark-defaults.conf").resolve() == ROOT / "conf/spark-local.conf"
+    assert (conf / "log4j2.properties").resolve() == ROOT / "conf/log4j2.properties"
 
 
 class Interrupted(Exception):
