@@ -134,9 +134,9 @@ def test_whatever_corrections_do_the_eigenpairs_are_the_same(
     k = 1 + int(share * (len(operator) - 1))
     eigenvalues, rng = np.linalg.eigvalsh(operator)[::-1], np.random.default_rng(seed)
     corrections: list[tuple[Correct, int]] = [
-        (lambda residuals, values, basis: np.zeros_like(residuals), 40),
-        (lambda residuals, values, basis: rng.standard_normal(residuals.shape), 40),
-        (lambda residuals, values, basis: residuals, max_basis),
+        (lambda residuals, values, vectors: np.zeros_like(residuals), 40),
+        (lambda residuals, values, vectors: rng.standard_normal(residuals.shape), 40),
+        (lambda residuals, values, vectors: residuals, max_basis),
     ]
     for correct, room in corrections:
         found = solve(operator, k, block_size=block_size, max_basis=room, seed=seed, correct=correct)
@@ -154,11 +154,13 @@ def test_corrections_see_what_is_left_outside_of_the_basis_and_save_passes() -> 
         (240, 14)
     )
 
-    def newton(residuals: Array, found: Array, basis: Array) -> Array:
+    def newton(residuals: Array, found: Array, vectors: Array) -> Array:
         """By all that there is to know of the operator."""
-        assert residuals.shape == (240, 14) and found.shape == (14,)
-        np.testing.assert_allclose(basis.T @ residuals, 0, atol=1e-13)
-        off = np.eye(240) - basis @ basis.T
+        assert residuals.shape == vectors.shape == (240, 14) and found.shape == (14,)
+        np.testing.assert_allclose(vectors.T @ vectors, np.eye(14), atol=1e-12)
+        np.testing.assert_allclose(vectors.T @ residuals, 0, atol=1e-13)
+        np.testing.assert_allclose(operator @ vectors - vectors * found, residuals, atol=1e-13)
+        off = np.eye(240) - vectors @ vectors.T
         solved = [
             np.linalg.solve(np.eye(240) - off @ operator @ off / v, r)
             for v, r in zip(found, residuals.T, strict=True)

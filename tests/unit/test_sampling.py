@@ -111,6 +111,30 @@ def test_corrections_solve_for_what_is_left(
     assert errors[0] > 3 * errors[1] and errors[2] < 1e-9
 
 
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_corrections_in_single_precision_are_the_same_whatever_the_unit(
+    ratings: sparse.csr_matrix, size: float
+) -> None:
+    """Residuals of 1e-30 of the smallest values: their squares are none that single precision has."""
+    covariance, rng = oracles.covariance(ratings), np.random.default_rng(0)
+    values, vectors = np.linalg.eigh(covariance)
+    leading, largest = vectors[:, -10:], values[-10:]
+    residuals = vectors[:, :-10] @ rng.standard_normal((140, 10)) * np.logspace(0, -30, 10)
+    exact = sampling.Sample(np.empty((150, 0)), lambda columns: covariance @ columns)
+    expected = exact.correct(residuals, largest, leading)
+    multiplied = []
+
+    def multiply(columns: Array) -> Array:
+        multiplied.append(columns.dtype)
+        return (size * covariance).astype(columns.dtype) @ columns
+
+    single = sampling.Sample(np.empty((150, 0)), multiply, np.float32)
+    found = single.correct(size * residuals, size * largest, leading)
+    assert set(multiplied) == {np.dtype(np.float32)} and found.dtype == np.float64
+    off = np.linalg.norm(found / size - expected, axis=0) / np.linalg.norm(expected, axis=0)
+    assert 1e-12 < off.max() < 1e-4
+
+
 def test_corrections_by_a_sample_that_is_off_are_finite(ratings: sparse.csr_matrix) -> None:
     """It has more variance where it should have less, and none at all."""
     covariance, rng = oracles.covariance(ratings), np.random.default_rng(0)

@@ -8,6 +8,7 @@ many passes follow; residuals over all rows end them, so the result is within th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,33 +76,38 @@ class Sample:
     start: Array
     """Columns for `decompose` to start with, of shape (d, b), k < b where d allows."""
     multiply: Callable[[Array], Array]
-    """Product with the sample's covariance S."""
+    """Product with the sample's covariance S, in the precision of what is multiplied."""
+    precision: type[np.floating] = np.float64
+    """That in which corrections are computed."""
 
-    def correct(self, residuals: Array, values: Array, basis: Array) -> Array:
-        """Directions that take the residuals away: about (1 − P S P / θ)⁻¹ r, where P leads off the basis.
+    def correct(self, residuals: Array, values: Array, vectors: Array) -> Array:
+        """Directions that take the residuals away: about (1 − P S P / θ)⁻¹ r, where P leads off the vectors.
 
         Were S all rows' covariance, they would be Newton's (the correction equation of Sleijpen & van der
-        Vorst 1996, SIAM J. Matrix Anal. Appl. 17:401). Outside of a basis that holds what leads, S has less
-        variance than θ, so that conjugate gradients solve it.
+        Vorst 1996, SIAM J. Matrix Anal. Appl. 17:401). Outside of what leads, S has less variance than θ,
+        so that conjugate gradients solve it.
         """
-        eps = float(np.finfo(np.float64).eps)
+        eps = float(np.finfo(self.precision).eps)
         scale = np.maximum(values, eps * values[0]) if values[0] > 0 else np.ones_like(values)
-        left = direction = residuals
+        lengths = np.linalg.norm(residuals, axis=0)
+        scale, leading = scale.astype(self.precision), vectors.astype(self.precision)
+        unit = residuals / np.where(lengths > 0, lengths, 1.0)
+        left = direction = unit.astype(self.precision)
         squares = np.einsum("ij,ij->j", left, left)
         found = np.zeros_like(left)
         for _ in range(STEPS):
-            image = direction - outside_of(basis, self.multiply(direction)) / scale
+            image = direction - outside_of(leading, self.multiply(direction)) / scale
             curvature = np.einsum("ij,ij->j", direction, image)
             # Where S does have more variance than θ, the direction as it is: it leads there.
             solvable = curvature > eps * squares
             step = np.divide(squares, curvature, out=np.ones_like(squares), where=solvable)
-            found = found + step * direction
-            left = np.where(solvable, left - step * image, 0.0)
+            found += step * direction
+            left = (left - step * image) * solvable
             before, squares = squares, np.einsum("ij,ij->j", left, left)
             direction = left + direction * np.divide(
                 squares, before, out=np.zeros_like(squares), where=before > 0
             )
-        return found
+        return np.asarray(found * lengths)
 
 
 def draw(
@@ -154,7 +160,8 @@ def draw(
         rounding=float(np.finfo(dtype).eps),
     )
     rng = np.random.default_rng([seed, 1])  # not what the iteration over the sample began with
-    return Sample(np.hstack([pairs.vectors, rng.standard_normal((d, width - wanted))]), multiply)
+    start = np.hstack([pairs.vectors, rng.standard_normal((d, width - wanted))])
+    return Sample(start, multiply, dtype)
 
 
 def _in_order(
@@ -174,20 +181,25 @@ def _in_order(
 def _covariance(parts: Sequence[sparse.csr_matrix]) -> Callable[[Array], Array]:
     """Product with the covariance of rows in parts, in their precision; parts are multiplied in threads."""
     n_rows = sum(part.shape[0] for part in parts)
-    mean = sum(np.asarray(part.sum(axis=0, dtype=np.float64)).ravel() for part in parts) / n_rows
+    sums = [np.asarray(part.sum(axis=0, dtype=np.float64)).ravel() for part in parts]
+    mean = np.sum(sums, axis=0) / n_rows
     dtype = parts[0].dtype
+    # A product at a time for each core, for that is what its cache holds.
+    threads = os.cpu_count() or 1
 
     def multiply(block: Array) -> Array:
-        columns, of_mean = block.astype(dtype), (mean @ block).astype(dtype)
+        columns = block.astype(dtype, copy=False)
+        of_mean = (mean.astype(block.dtype) @ block).astype(dtype)
 
         def one(part: sparse.csr_matrix) -> npt.NDArray[np.floating]:
             return np.asarray(part.T @ (part @ columns - of_mean))
 
         total = np.zeros_like(block)
         # Threads, for SciPy lets go of Python's lock while it multiplies.
-        with ThreadPoolExecutor() as threads:
-            for product in threads.map(one, parts):
+        with ThreadPoolExecutor(threads) as pool:
+            for product in pool.map(one, parts):
                 total += product
-        return total / (n_rows - 1)
+        total /= n_rows - 1
+        return total
 
     return multiply
