@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 import oracles
-from tastemap.decomposition.krylov import Correct, Eigenpairs, Progress, leading_eigenpairs
+from tastemap.decomposition.krylov import (
+    Correct,
+    Eigenpairs,
+    Progress,
+    leading_eigenpairs,
+    orthonormal,
+    outside_of,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -171,6 +178,39 @@ def test_corrections_see_what_is_left_outside_of_the_basis_and_save_passes() -> 
     assert_is_what_it_says(corrected, operator, 10)
     np.testing.assert_allclose(corrected.values, plain.values, rtol=1e-9)
     assert corrected.passes <= 6 and plain.passes >= 10
+
+
+@pytest.fixture
+def basis() -> Array:
+    return np.linalg.qr(np.random.default_rng(0).standard_normal((80, 15)))[0]
+
+
+@pytest.mark.parametrize("decades", [0, 6, 12])
+def test_blocks_of_columns_of_any_size_become_orthonormal(basis: Array, decades: float) -> None:
+    rng = np.random.default_rng(1)
+    block = outside_of(basis, rng.standard_normal((80, 8)) * np.logspace(0, -decades, 8))
+    block = np.hstack([block, block[:, :2] @ rng.standard_normal((2, 3))])  # which add nothing
+    found = orthonormal(block, basis, 1e-15)
+    assert found.shape == (80, 8)
+    np.testing.assert_allclose(found.T @ found, np.eye(8), atol=1e-14)
+    np.testing.assert_allclose(basis.T @ found, 0, atol=1e-15)
+    left = outside_of(found, block) / np.linalg.norm(block, axis=0)
+    np.testing.assert_allclose(left, 0, atol=1e-10 if decades == 12 else 1e-13)
+
+
+def test_what_differs_from_other_columns_by_noise_only_is_no_direction(basis: Array) -> None:
+    one, other, third = outside_of(basis, np.random.default_rng(1).standard_normal((80, 3))).T
+    block = np.column_stack([one, one + 1e-3 * other, 1e-4 * third])
+    assert [orthonormal(block, basis, noise).shape[1] for noise in (1e-5, 2e-2, 99.0)] == [3, 1, 0]
+    assert np.abs(orthonormal(block, basis, 2e-2)[:, 0] @ one) == pytest.approx(np.linalg.norm(one), rel=1e-3)
+
+
+def test_what_rounding_leaves_of_the_basis_is_no_direction(basis: Array) -> None:
+    """Also where nobody knows how much that is."""
+    direction = outside_of(basis, np.random.default_rng(1).standard_normal((80, 1)))
+    found = orthonormal(np.hstack([1e-16 * basis[:, :4], direction]), basis, 0.0)
+    assert found.shape == (80, 1)
+    np.testing.assert_allclose(basis.T @ found, 0, atol=1e-15)
 
 
 def test_a_start_of_low_rank_is_no_hindrance() -> None:

@@ -118,7 +118,7 @@ def leading_eigenpairs(
     # Room for all, which takes memory when it is written to: to append columns would copy those before.
     stored, multiplied = (np.empty((dimension, min(max_basis, dimension)), order="F") for _ in range(2))
     projected = np.zeros((0, 0))
-    basis, block = stored[:, :0], _orthonormal(start, stored[:, :0], 0.0)
+    basis, block = stored[:, :0], orthonormal(start, stored[:, :0], 0.0)
     passes, begun = 0, time.perf_counter()
     while True:
         product = np.asarray(multiply(block), dtype=np.float64)
@@ -150,9 +150,9 @@ def leading_eigenpairs(
         if correct is not None:
             r = left.shape[1]
             outside = outside_of(basis, correct(left, values[:r], basis @ rotation[:, :r]))
-        following = _orthonormal(outside, basis, noise)
+        following = orthonormal(outside, basis, noise)
         if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
-            following = _orthonormal(
+            following = orthonormal(
                 outside_of(basis, rng.standard_normal((dimension, block_size))), basis, 0.0
             )
         if basis.shape[1] + following.shape[1] > min(max_basis, dimension):
@@ -191,7 +191,7 @@ def outside_of(basis: Array, block: Array) -> Array:
     return outside
 
 
-def _orthonormal(outside: Array, basis: Array, noise: float) -> Array:
+def orthonormal(outside: Array, basis: Array, noise: float) -> Array:
     """Orthonormal columns that span a block outside of the basis, without directions that are noise."""
     found = _independent(outside, noise)
     # Once more: a column scaled up to length 1 carries what rounding left of the basis in it, scaled up as
