@@ -21,7 +21,7 @@ Ritz vectors, of shape (d, r), to directions that make these better: of shape (d
 residuals."""
 
 INDEPENDENT = 1e-5
-"""Share of a direction that the others of its block have to leave of it; what has less waits for the next."""
+"""Share of a direction that the others of its block have to leave of it; with less it waits for a pass."""
 
 
 @dataclass(frozen=True)
