@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """PCA alone: ours and scikit-learn's on the same matrix, time beside accuracy.
 
-    spark-submit pca_alone.py --ratings DIR --output results.json [--components 50] [--tight 1e-4 1e-8 1e-10]
+    spark-submit pca_alone.py --ratings DIR --output results.json [--components 50] [--tolerances 1e-4 1e-8]
 
 The matrix is the weighted user vectors of a log: for ours persisted blocks, for scikit-learn one CSR matrix
 in the driver's memory, with solvers called as single_machine.py does. Optimum and angles are against ARPACK
@@ -70,7 +70,9 @@ def main() -> int:
     parser.add_argument("--ratings", required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--components", type=int, default=50)
-    parser.add_argument("--tight", type=float, nargs="*", default=[1e-4, 1e-8, 1e-10], help="tolerances")
+    parser.add_argument(
+        "--tolerances", type=float, nargs="*", default=[1e-4, 1e-8, 1e-10], help="of ours, beside the default"
+    )
     parser.add_argument("--min-movie-ratings", type=int, default=5, help="1 keeps all columns")
     args = parser.parse_args()
     config, k = from_options(min_movie_ratings=str(args.min_movie_ratings)), args.components
@@ -86,7 +88,7 @@ def main() -> int:
         decompose(matrix, k, max_passes=1)
         of_job = partial(decompose_from_sample, stored, features, k, size, seed=config.run.seed)
         default = config.decomposition.pca_tolerance
-        tolerances = {"ours, default": default} | {f"ours, {tol:.0e}": tol for tol in args.tight}
+        tolerances = {"ours, default": default} | {f"ours, {tol:.0e}": tol for tol in args.tolerances}
         ours = {name: timed(partial(of_job, tol=tol)) for name, tol in tolerances.items()}
         whole = on_one_machine(matrix)
     mean = np.asarray(whole.mean(axis=0)).ravel()

@@ -115,7 +115,7 @@ def test_corrections_solve_for_what_is_left(
 def test_corrections_in_single_precision_are_the_same_whatever_the_unit(
     ratings: sparse.csr_matrix, size: float
 ) -> None:
-    """Residuals of 1e-30 of the smallest values: their squares are none that single precision has."""
+    """Also of residuals down to 1e-30, whose squares single precision has no numbers for."""
     covariance, rng = oracles.covariance(ratings), np.random.default_rng(0)
     values, vectors = np.linalg.eigh(covariance)
     leading, largest = vectors[:, -10:], values[-10:]

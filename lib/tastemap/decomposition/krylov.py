@@ -21,7 +21,8 @@ Ritz vectors, of shape (d, r), to directions that make these better: of shape (d
 residuals."""
 
 INDEPENDENT = 1e-5
-"""Share of a direction that the others of its block have to leave of it; with less it waits for a pass."""
+"""Least share of a column's length that is outside of the other columns of its block; with less than that it
+is left to a later pass."""
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,9 @@ class Sample:
     start: Array
     """Columns for `decompose` to start with, of shape (d, b), k < b where d allows."""
     multiply: Callable[[Array], Array]
-    """Product with the sample's covariance S, in the precision of what is multiplied."""
+    """Product with the sample's covariance S, an array of the type of what is multiplied."""
     precision: type[np.floating] = np.float64
-    """That in which corrections are computed."""
+    """Type of the sample's values, in which corrections are computed as well."""
 
     def correct(self, residuals: Array, values: Array, vectors: Array) -> Array:
         """Directions that take the residuals away: about (1 − P S P / θ)⁻¹ r, where P leads off the vectors.
