@@ -16,17 +16,29 @@ import pyarrow.compute as pc
 
 Int = TypeVar("Int", bound=np.integer[Any])
 
+PLACES = 2
+"""Of a table, for each value at most: more take longer to be filled than a hash."""
+
 
 def unique(values: npt.NDArray[Int]) -> npt.NDArray[Int]:
     """The different values of an array of shape (n,), ascending."""
     if values.size == 0:
         return values
     low, high = int(values.min()), int(values.max())
-    if high - low >= values.size:
+    if high - low >= PLACES * values.size:
         return np.sort(pd.unique(values))
-    seen = np.zeros(high - low + 1, np.bool_)
-    seen[values - values.dtype.type(low)] = True
-    return (np.flatnonzero(seen) + low).astype(values.dtype)
+    return (np.flatnonzero(_seen(values, low, high)) + low).astype(values.dtype)
+
+
+def ranks(values: npt.NDArray[Int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[Int]]:
+    """Where each of the values, of shape (n,), stands among the different ones, and these, ascending."""
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if high - low >= PLACES * values.size:
+        found, different = pd.factorize(values, sort=True)
+        return found.astype(np.int32), different
+    seen = _seen(values, low, high)
+    table = np.cumsum(seen, dtype=np.int32) - 1
+    return table[values - values.dtype.type(low)], (np.flatnonzero(seen) + low).astype(values.dtype)
 
 
 def positions(values: npt.NDArray[Int], among: npt.NDArray[Int]) -> npt.NDArray[np.int32]:
@@ -38,3 +50,10 @@ def positions(values: npt.NDArray[Int], among: npt.NDArray[Int]) -> npt.NDArray[
     table = np.full(high + 2, -1, np.int32)  # with a place on either side for what is beyond
     table[among] = np.arange(among.size)
     return table.take(values, mode="clip")
+
+
+def _seen(values: npt.NDArray[Int], low: int, high: int) -> npt.NDArray[np.bool_]:
+    """Which of the numbers from `low` to `high` are among the values."""
+    seen = np.zeros(high - low + 1, np.bool_)
+    seen[values - values.dtype.type(low)] = True
+    return seen

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from scipy import sparse
 
 from tastemap import compact, lookup, schemas, vectors
 from tastemap.block_tables import BlockTable
@@ -45,8 +45,6 @@ RATINGS_PER_PIECE = 1_000
 """Ratings that a piece should hold, or Spark would have many small rows."""
 REJECTS_PER_PIECE = 10_000
 """Rejects in one row: a log that is bad throughout must not make rows too large for Spark."""
-KEY_BITS = 64
-"""Of a number that ratings are sorted by."""
 NEVER = np.iinfo(np.int64).min
 """Time of a rating that has none: older than any."""
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -256,70 +254,52 @@ def to_block(
     times: npt.NDArray[np.int64],
 ) -> Block:
     """Ratings in any order as CSR rows, users and movies ascending, the latest of each pair, with years."""
-    order, users, movies = _sorted_pairs(users, movies)
-    same = (users[1:] == users[:-1]) & (movies[1:] == movies[:-1])
+    order, ids, indptr, movies = _sorted_pairs(users, movies)
+    same = movies[1:] == movies[:-1]
+    same[indptr[1:-1] - 1] = False  # of two users
     if same.any():
         kept = _latest(same, order, times, ratings)
-        order, users, movies = order[kept], users[kept], movies[kept]
-    borders = np.ones(users.size + 1 if users.size else 1, np.bool_)
-    borders[1:-1] = users[1:] != users[:-1]
-    indptr = np.flatnonzero(borders)
+        order, movies = order[kept], movies[kept]
+        indptr = np.searchsorted(kept, indptr).astype(np.int32)
     matrix = vectors.csr(ratings[order], movies, indptr, 2**31 - 1)
-    return Block(users[indptr[:-1]], matrix, _years(times)[order])
+    return Block(ids, matrix, _years(times)[order])
 
 
 def _years(times: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
     """Years since 1970, by UTC, of times in microseconds, `NO_YEAR` of `NEVER`."""
-    years = np.full(times.size, NO_YEAR, np.int16)
     known = times != NEVER
-    days = times[known] // MICROSECONDS_PER_DAY
-    if days.size:
-        first = days.min()
-        # Ratings have few days: to look their years up takes an eighth of the time that NumPy does.
-        calendar = np.arange(first, days.max() + 1).astype("M8[D]").astype("M8[Y]").astype(np.int16)
-        years[known] = calendar[days - first]
-    return years
+    if not known.all():
+        years = np.full(times.size, NO_YEAR, np.int16)
+        years[known] = _years(times[known])
+        return years
+    if times.size == 0:
+        return np.empty(0, np.int16)
+    days = times // MICROSECONDS_PER_DAY
+    first = days.min()
+    # Ratings have few days: to look their years up takes an eighth of the time that NumPy does.
+    calendar = np.arange(first, days.max() + 1).astype("M8[D]").astype("M8[Y]").astype(np.int16)
+    return np.asarray(calendar[days - first])
 
 
 def _sorted_pairs(
     users: npt.NDArray[np.int64], movies: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Positions in order of user and movie, and both in that order.
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Positions in order of user and movie, the different users, where each begins, and the movies in order.
 
-    Where user, movie and position fit into one number together, numbers are sorted instead of positions:
-    five times as fast.
+    A sparse matrix of positions, turned from rows to columns: SciPy counts, and takes 9 ns for each, however
+    they lie. To sort numbers of eight bytes takes 25 ns on one processor and 55 on another.
     """
-    if users.size == 0:
-        return np.zeros(0, np.int64), users, movies
-    first_user, first_movie = int(users.min()), int(movies.min())
-    movie_bits = (int(movies.max()) - first_movie).bit_length()
-    position_bits = users.size.bit_length()
-    user_bits = (int(users.max()) - first_user).bit_length()
-    if user_bits + movie_bits + position_bits > KEY_BITS:
-        if user_bits > position_bits:
-            ranks, ids = pd.factorize(users, sort=True)
-            order, ranks, movies = _sorted_pairs(ranks, movies)
-            return order, ids[ranks], movies
-        order = np.lexsort((movies, users))
-        return order, users[order], movies[order]
-    key = users - first_user
-    key <<= movie_bits
-    key += movies
-    key -= first_movie
-    key <<= position_bits
-    key |= np.arange(users.size)
-    key = key.view(np.uint64)  # the uppermost bit is not a sign
-    key.sort()
-    order = (key & np.uint64(2**position_bits - 1)).view(np.int64)
-    key >>= np.uint64(position_bits)
-    sorted_movies = (key & np.uint64(2**movie_bits - 1)).astype(np.int64) + first_movie
-    key >>= np.uint64(movie_bits)
-    return order, key.view(np.int64) + first_user, sorted_movies.astype(np.int32)
+    (row, movie_ids), (column, user_ids) = lookup.ranks(movies), lookup.ranks(users)
+    positions = np.arange(users.size, dtype=np.int32)
+    pairs = sparse.coo_matrix((positions, (row, column)), shape=(movie_ids.size, user_ids.size))
+    pairs.has_canonical_format = True  # or positions of a pair that is there twice would be added
+    by_user = pairs.tocsr().tocsc()
+    return by_user.data, user_ids, by_user.indptr, movie_ids[by_user.indices]
 
 
 def _latest(
     same: npt.NDArray[np.bool_],
-    order: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int32],
     times: npt.NDArray[np.int64],
     ratings: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.int64]:

@@ -162,7 +162,7 @@ def test_keep_numbers_columns_and_leaves_out_users() -> None:
 
 
 def test_counts_of_an_empty_block_are_of_the_same_type_as_of_others() -> None:
-    log = pd.DataFrame({"user_id": [1, 1], "movie_id": [2, 3], "rating": np.float32([3, 4])})
+    log = pd.DataFrame({"user_id": [1, 1], "movie_id": np.int32([2, 3]), "rating": np.float32([3, 4])})
     (some,) = split(log, 1)
     empty = Block(some.ids[:0], some.matrix[:0])
     assert all_movie_counts(empty, 1).schema == all_movie_counts(some, 1).schema

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemap.lookup import positions, unique
+from tastemap.lookup import positions, ranks, unique
 
 EDGES = {np.int16: (-(2**15), 2**15 - 1), np.int32: (-(2**31), 2**31 - 1)}
 
@@ -28,6 +28,9 @@ def test_as_pandas(dtype: type[np.integer], data: st.DataObject) -> None:
     among = np.unique(data.draw(integers(dtype)))
     found = unique(values)
     assert found.dtype == dtype and found.tolist() == sorted(set(values.tolist()))
+    numbers, different = ranks(values)
+    assert (numbers.dtype, different.dtype) == (np.int32, dtype)
+    assert different.tolist() == found.tolist() and different[numbers].tolist() == values.tolist()
     placed = positions(values, among)
     assert placed.dtype == np.int32
     assert placed.tolist() == pd.Index(among).get_indexer(pd.Index(values)).tolist()
@@ -46,5 +49,7 @@ def test_the_same_close_together_and_far_apart(shift: int) -> None:
     values = (rng.integers(0, 2000, 10_000) + shift).astype(np.int32)
     among = np.unique(rng.integers(1, 1900, 900)).astype(np.int32) + np.int32(shift)
     np.testing.assert_array_equal(unique(values), np.unique(values))
+    for found, known in zip(ranks(values), np.unique(values, return_inverse=True)[::-1], strict=True):
+        np.testing.assert_array_equal(found, known)
     expected = pd.Index(among).get_indexer(pd.Index(values))
     np.testing.assert_array_equal(positions(values, among), expected)

@@ -110,22 +110,14 @@ def test_all_users_and_movies_there_can_be() -> None:
 
 
 def test_users_and_movies_however_far_apart() -> None:
-    # Two bits are for the position: with one for the movie 61 remain for the user.
-    for span in (2**32, 2**61 - 1, 2**61, 2**62, 2**64 - 1):
+    for span in (1, 5, 6, 2**32, 2**62, 2**64 - 1):  # of three values up to 5 are close together
         log = rating_frame([(-(2**63) + span, 5, 1.0, 1), (-(2**63), 6, 2.0, 1), (-(2**63), 5, 3.0, 2)])
         assert block_triples(blocked(log)) == triples(log)
 
 
-def test_ids_too_wide_to_be_sorted_as_one_number() -> None:
-    # Ranks of 17 users take 5 bits, the position 6: with 32 for the movie 64 are enough, without ranks not.
-    rows = [(user * 2**56, movie, 3.0, None) for user in range(17) for movie in (-(2**31), 2**31 - 1)]
-    log = rating_frame(rows)
-    assert block_triples(blocked(log.sample(frac=1, random_state=0))) == triples(log)
-
-
-def test_more_users_and_movies_than_fit_into_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = rating_frame([(user * 2**56, movie, 3.0, None) for user in range(17) for movie in range(9)])
-    monkeypatch.setattr(pivot, "KEY_BITS", 10)
+def test_more_users_and_movies_than_two_bytes_number() -> None:
+    users = np.arange(70_000)
+    log = rating_frame([(int(user), int(user) % 66_000, 3.0, None) for user in users])
     assert block_triples(blocked(log.sample(frac=1, random_state=0))) == triples(log)
 
 
