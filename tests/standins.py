@@ -49,7 +49,8 @@ class LocalFrame:
 
     @property
     def sparkSession(self) -> SimpleNamespace:
-        return SimpleNamespace(sparkContext=self.cluster)
+        far_away = SimpleNamespace(isLocal=lambda: False)
+        return SimpleNamespace(sparkContext=self.cluster, _jsc=far_away)
 
     def mapInArrow(self, function: ArrowFunction, schema: object) -> LocalFrame:
         return LocalFrame([list(function(iter(batches))) for batches in self.partitions], self.cluster)

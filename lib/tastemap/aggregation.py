@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tastemap.executors import map_in_arrow
 from tastemap.rows import Rows
 
 Array = npt.NDArray[np.float64]
@@ -56,15 +55,16 @@ def sum_arrays(
         flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
         yield from _to_slices(flat)
 
-    partials = rows.mapped(slices, _SCHEMA, columns).frame
+    partials = rows.mapped(slices, _SCHEMA, columns)
     if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
-        reducers = min(math.ceil(total / SLICE), partials.sparkSession.sparkContext.defaultParallelism)
-        partials = map_in_arrow(partials.repartition(reducers, "slice"), _add_slices, _SCHEMA)
+        frame = partials.frame
+        n_reducers = min(math.ceil(total / SLICE), frame.sparkSession.sparkContext.defaultParallelism)
+        partials = Rows(frame.repartition(n_reducers, "slice"), n_reducers, _SCHEMA, _add_slices)
     flat = np.zeros(total)
-    found = partials.toPandas()  # bounded: see above; by Arrow, for rows are pickled
-    for number, cell in zip(found["slice"], found["sums"], strict=True):
-        values = np.frombuffer(cell, dtype=np.float64)
-        flat[number * SLICE : number * SLICE + values.size] += values
+    for batch in partials.collected():  # bounded: see above
+        for number, cell in zip(batch["slice"].to_pylist(), batch["sums"], strict=True):
+            values = np.frombuffer(cell.as_buffer(), dtype=np.float64)
+            flat[number * SLICE : number * SLICE + values.size] += values
     bounds = np.cumsum(sizes)[:-1]
     return [part.reshape(shape) for part, shape in zip(np.split(flat, bounds), shapes, strict=True)]
 

@@ -89,12 +89,21 @@ class BlockFrame(Generic[B]):
 
     def map_blocks(self, function: BlockFunction[B], schema: StructType | str) -> DataFrame:
         """Rows out of blocks: `function` sees those of a task one after the other."""
-        loaded = partial(_load_blocks, self.load, function)
-        return self.rows.in_few_tasks().mapped(loaded, schema, self.columns).frame
+        return self._mapped(function, schema).frame
+
+    def collect_blocks(
+        self, function: BlockFunction[B], schema: StructType | str
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows out of blocks, brought to the driver: few, as the function makes them."""
+        return self._mapped(function, schema).collected()
 
     def map_partitions(self, function: BlockFunction[B], schema: StructType) -> Rows:
         """The same with a task for each partition, for rows that are to be partitioned alike."""
         return self.rows.mapped(partial(_load_blocks, self.load, function), schema, self.columns)
+
+    def _mapped(self, function: BlockFunction[B], schema: StructType | str) -> Rows:
+        loaded = partial(_load_blocks, self.load, function)
+        return self.rows.in_few_tasks().mapped(loaded, schema, self.columns)
 
     def sum_over_blocks(self, function: BlockSums[B], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
         """Sum the float64 arrays, of the given shapes, that `function` makes of the blocks of a task."""
@@ -120,8 +129,8 @@ class BlockMatrix(BlockFrame[Block]):
                 chosen = uniform(block.ids, seed) < share
                 yield encode(Block(block.ids[chosen], block.matrix[chosen]))
 
-        rows = self.map_blocks(choose, schemas.BLOCKS).toPandas()  # bounded by the share
-        return decode(pa.RecordBatch.from_pandas(rows), self.n_columns)
+        for batch in self.collect_blocks(choose, schemas.BLOCKS):  # bounded by the share
+            yield from decode(batch, self.n_columns)
 
     def dated(self) -> DatedMatrix:
         """The same rows, with the years of their values."""

@@ -87,6 +87,18 @@ class Rows:
         """The same rows, as `persisted` keeps them."""
         return persisted(self.source, self.make, self.schema)
 
+    def collected(self) -> Iterator[pa.RecordBatch]:
+        """The rows, made now and brought to the driver: for whoever knows them to be few enough.
+
+        In local mode it reads what the workers write: through the JVM sums of 35 MB take half a second.
+        """
+        if not in_one_process(self.source.sparkSession):
+            yield pa.RecordBatch.from_pandas(self.frame.toPandas(), preserve_index=False)
+            return
+        with folder(self.source.sparkSession) as directory:
+            numbers = range(row_files.keep(self.source, self.make, directory))
+            yield from row_files.Reader(directory)(iter([pa.record_batch({"id": numbers})]))
+
 
 def _selected(columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:

@@ -81,6 +81,15 @@ def row_sums(
     return sums
 
 
+def with_values(
+    matrix: sparse.csr_matrix | sparse.csc_matrix, values: npt.NDArray[Any]
+) -> sparse.csr_matrix | sparse.csc_matrix:
+    """Other values, of shape (nnz,), in the places of those that are stored; nothing is copied."""
+    found = type(matrix)(matrix.shape, dtype=values.dtype)
+    found.data, found.indices, found.indptr = values, matrix.indices, matrix.indptr
+    return found
+
+
 def ones_like(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
     """1 for every stored value."""
     return csr(np.ones(matrix.nnz), matrix.indices, matrix.indptr, matrix.shape[1])

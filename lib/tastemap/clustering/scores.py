@@ -69,8 +69,8 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
                 chosen = uniform(block.ids, seed) < share
                 yield encode(block[chosen])
 
-        rows = self.map_blocks(choose, schemas.SCORES).toPandas()  # bounded: see above
-        blocks = list(decode(pa.RecordBatch.from_pandas(rows)))
+        rows = self.collect_blocks(choose, schemas.SCORES)  # bounded: see above
+        blocks = [block for batch in rows for block in decode(batch)]
         whole = ScoreBlock(
             np.concatenate([block.ids for block in blocks]),
             np.concatenate([block.scores for block in blocks]),

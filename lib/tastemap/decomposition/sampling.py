@@ -166,7 +166,7 @@ def draw(
 
 def _in_order(
     blocks: Iterator[Block], features: Features, dtype: type[np.floating]
-) -> list[sparse.csr_matrix]:
+) -> list[sparse.csc_matrix]:
     """Features of all rows of blocks, in the order of their ids, whatever that of the blocks, in `PARTS`."""
     ids, parts = [np.empty(0, np.int64)], [sparse.csr_matrix((0, features.n_features), dtype=dtype)]
     for block in blocks:  # one by one: features of all at once would take three times the memory
@@ -175,10 +175,11 @@ def _in_order(
     stacked = sparse.vstack(parts, format="csr")
     del parts
     order = np.argsort(np.concatenate(ids), kind="stable")
-    return [stacked[rows] for rows in np.array_split(order, PARTS)]
+    # By columns: a row's scores are nearer than the columns that are multiplied, which takes a quarter off.
+    return [stacked[rows].tocsc() for rows in np.array_split(order, PARTS)]
 
 
-def _covariance(parts: Sequence[sparse.csr_matrix]) -> Callable[[Array], Array]:
+def _covariance(parts: Sequence[sparse.csc_matrix]) -> Callable[[Array], Array]:
     """Product with the covariance of rows in parts, in their precision; parts are multiplied in threads."""
     n_rows = sum(part.shape[0] for part in parts)
     sums = [np.asarray(part.sum(axis=0, dtype=np.float64)).ravel() for part in parts]
@@ -191,7 +192,7 @@ def _covariance(parts: Sequence[sparse.csr_matrix]) -> Callable[[Array], Array]:
         columns = block.astype(dtype, copy=False)
         of_mean = (mean.astype(block.dtype) @ block).astype(dtype)
 
-        def one(part: sparse.csr_matrix) -> npt.NDArray[np.floating]:
+        def one(part: sparse.csc_matrix) -> npt.NDArray[np.floating]:
             return np.asarray(part.T @ (part @ columns - of_mean))
 
         total = np.zeros_like(block)
