@@ -83,20 +83,20 @@ def test_the_same_as_scikit_learn_on_the_same_sparse_matrix(
     assert np.all(model.components[largest, np.arange(10)] > 0)
 
 
-def test_the_default_tolerance_is_within_a_thousandth_and_honest(
+def test_the_default_tolerance_is_within_what_is_promised_and_honest(
     model: PCAModel, loose: PCAModel, ratings: sparse.csr_matrix
 ) -> None:
     found = loose
     operator = oracles.covariance(ratings)
     captured = np.trace(found.components.T @ operator @ found.components)
     optimum = oracles.optimum(ratings, 10)
-    assert optimum * (1 - 1e-3) <= captured <= optimum * (1 + 1e-12)
+    assert optimum * (1 - 4e-5) <= captured <= optimum * (1 + 1e-12)
     assert found.variance.sum() == pytest.approx(captured, rel=1e-12)
     fitted = found.decomposition
     true = oracles.residuals(operator, found.variance, found.components)
     np.testing.assert_allclose(fitted.residuals, true, atol=1e-12 * operator.max())
     assert fitted.error == pytest.approx(true.sum() / found.variance.sum(), rel=1e-6)
-    assert fitted.converged and fitted.error <= 5e-3
+    assert fitted.converged and fitted.error <= 2e-4
     assert true.max() > 1e-6  # else this has shown nothing
     assert fitted.passes < model.decomposition.passes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -128,6 +129,21 @@ def test_a_file_that_is_gone_is_not_taken_for_no_rows(spark: SparkSession, tmp_p
     stored = Rows(partitions, N_PARTITIONS, SCHEMA, row_files.Reader(str(tmp_path)))
     with pytest.raises(Exception, match=r"No such file or directory: .*/2\.arrow"):
         stored.frame.collect()
+
+
+@in_both_ways
+def test_rows_come_to_the_driver_in_order_and_leave_nothing(spark: SparkSession, tmp_path: Path) -> None:
+    """See also the fixture that looks after every test."""
+
+    def collected(rows: Rows) -> list[dict[str, object]]:
+        return [row for batch in rows.collected() for row in batch.to_pylist()]
+
+    of_python = made(spark, tmp_path / "notes")
+    assert collected(of_python) == [{"number": n, "cell": b"." * n} for n in EXPECTED]
+    of_spark = Rows(numbers(spark), N_PARTITIONS, "id long")
+    assert collected(of_spark) == [{"id": n} for n in range(20)]
+    none = numbers(spark).where("id < 0")
+    assert collected(replace(of_spark, source=none)) == collected(replace(of_python, source=none)) == []
 
 
 @in_both_ways

@@ -16,6 +16,7 @@ import oracles
 from standins import block_matrix
 from tastemap import schemas, vectors
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode, from_vectors
+from tastemap.decomposition import covariance
 from tastemap.decomposition.covariance import Covariance
 
 
@@ -133,6 +134,22 @@ def test_in_single_precision_products_are_rounded_and_depend_on_no_split(
         np.testing.assert_allclose(found, unsplit.multiply(block), rtol=0, atol=1e-13)
         size = float(np.abs(oracles.dense(matrix)).max(initial=0.0) ** 2 * matrix.shape[1])
         np.testing.assert_allclose(found, oracle @ block, rtol=0, atol=4e-6 * size)
+
+
+@settings(derandomize=True, deadline=None)
+@given(split_rows(), st.booleans())
+def test_products_of_rows_turned_into_columns_are_the_same_to_the_last_bit(
+    drawn: tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]], single: bool
+) -> None:
+    matrix, partitions = drawn
+    found = []
+    for size in (1 << 20, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(covariance, "WIDE_BYTES", size)
+            operator = Covariance(block_matrix(partitions), center=True, single=single)
+            block = np.random.default_rng(0).standard_normal((matrix.shape[1], 3))
+            found.append([operator.multiply(block) for _ in range(2)])
+    np.testing.assert_array_equal(*found)
 
 
 def test_products_of_a_reweighted_matrix() -> None:

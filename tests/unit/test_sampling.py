@@ -73,14 +73,17 @@ def test_what_comes_out_does_not_depend_on_the_sample(ratings: sparse.csr_matrix
 
 
 @pytest.mark.usefixtures("small")
-def test_a_sample_saves_passes_and_the_default_is_within_a_thousandth(ratings: sparse.csr_matrix) -> None:
-    found, start = fitted(ratings, 10, tol=5e-3)
-    without = decompose(in_partitions(ratings), 10, tol=5e-3)
+@pytest.mark.parametrize("tol", [5e-3, 2e-4])
+def test_a_sample_saves_passes_and_what_is_captured_is_within_a_fifth_of_the_tolerance(
+    ratings: sparse.csr_matrix, tol: float
+) -> None:
+    found, start = fitted(ratings, 10, tol=tol)
+    without = decompose(in_partitions(ratings), 10, tol=tol)
     assert found.passes < without.passes
     assert start.shape == (150, 10 + sampling.OVERSAMPLING + sampling.RANDOM)
     operator = oracles.covariance(ratings)
     captured = np.trace(found.components.T @ operator @ found.components)
-    assert captured >= oracles.optimum(ratings, 10) * (1 - 1e-3)
+    assert captured >= oracles.optimum(ratings, 10) * (1 - tol / 5)
     true = oracles.residuals(operator, found.variance, found.components)
     np.testing.assert_allclose(found.residuals, true, atol=1e-12 * operator.max())
     # Else the sample was the whole, and nothing is shown.
@@ -165,13 +168,14 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small", "wide")
-def test_in_single_precision_the_default_is_within_a_thousandth_and_knows_how_far(
-    ratings: sparse.csr_matrix,
+@pytest.mark.parametrize("tol", [5e-3, 2e-4])
+def test_in_single_precision_it_is_within_a_fifth_of_the_tolerance_and_knows_how_far(
+    ratings: sparse.csr_matrix, tol: float
 ) -> None:
-    found, _ = fitted(ratings, 10, tol=5e-3)
+    found, _ = fitted(ratings, 10, tol=tol)
     operator = oracles.covariance(ratings)
     captured = np.trace(found.components.T @ operator @ found.components)
-    assert captured >= oracles.optimum(ratings, 10) * (1 - 1e-3)
+    assert captured >= oracles.optimum(ratings, 10) * (1 - tol / 5)
     assert captured == pytest.approx(found.variance.sum(), rel=1e-7)
     true = oracles.residuals(operator, found.variance, found.components)
     off = np.abs(found.residuals - true).max()
@@ -187,7 +191,7 @@ def test_in_single_precision_partitions_do_not_matter_either(
 
 
 @pytest.mark.usefixtures("wide")
-@pytest.mark.parametrize(("tol", "precision"), [(5e-3, np.float32), (1e-4, np.float32), (9e-5, np.float64)])
+@pytest.mark.parametrize(("tol", "precision"), [(2e-4, np.float32), (1e-4, np.float32), (9e-5, np.float64)])
 def test_the_iteration_is_told_how_products_are_rounded(
     ratings: sparse.csr_matrix, monkeypatch: pytest.MonkeyPatch, tol: float, precision: type[np.floating]
 ) -> None:
@@ -218,8 +222,8 @@ def test_of_few_rows_all_are_looked_at_and_one_pass_is_left(ratings: sparse.csr_
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("partitions", [1, 2, 7])
 def test_the_number_of_partitions_does_not_matter(ratings: sparse.csr_matrix, partitions: int) -> None:
-    one, start = fitted(ratings, 10, tol=5e-3, partitions=partitions)
-    other, same = fitted(ratings, 10, tol=5e-3)
+    one, start = fitted(ratings, 10, tol=2e-4, partitions=partitions)
+    other, same = fitted(ratings, 10, tol=2e-4)
     np.testing.assert_array_equal(start, same)
     np.testing.assert_allclose(one.components, other.components, atol=1e-9)
     np.testing.assert_allclose(one.variance, other.variance, rtol=1e-12)

@@ -16,13 +16,16 @@ from scipy.linalg import lapack
 
 Array = npt.NDArray[np.float64]
 Correct = Callable[[Array, Array, Array], Array]
-"""Residuals of shape (d, r), all outside of the basis, and of their pairs the Ritz values, of shape (r,), and
-Ritz vectors, of shape (d, r), to directions that make these better: of shape (d, r), about as long as the
-residuals."""
+"""Residuals of shape (d, r), all outside of the basis, the Ritz values of their pairs, of shape (r,), and the
+leading Ritz vectors, of shape (d, q), to directions that make these pairs better: of shape (d, r), about as
+long as the residuals."""
 
 INDEPENDENT = 1e-5
 """Least share of a column's length that is outside of the other columns of its block; with less than that it
 is left to a later pass."""
+SETTLED = 0.25
+"""Share of the tolerance that residuals may take up together and be left as they are, the shortest first.
+What follows is made of the others: in the last pass but half of the columns."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,8 @@ def leading_eigenpairs(
     start : ndarray of shape (d, b), optional
         Columns to begin with instead, near to the leading eigenvectors; b is then their number.
     correct : callable, optional
-        Makes the directions that follow of the residuals of k pairs, or of b where that is more. How good
-        they are decides how many passes it takes, not what comes out.
+        Makes the directions that follow of the residuals of k pairs, or of b where that is more, without
+        those that are `SETTLED`. How good they are decides how many passes it takes, not what comes out.
     rounding : float
         Relative rounding error of `multiply`: directions below it are noise.
     on_pass : callable
@@ -149,8 +152,9 @@ def leading_eigenpairs(
             vectors = basis @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
         if correct is not None:
-            r = left.shape[1]
-            outside = outside_of(basis, correct(left, values[:r], basis @ rotation[:, :r]))
+            leading = basis @ rotation[:, : left.shape[1]]
+            chosen = _unsettled(residuals, left.shape[1], tol * values[:k].sum())
+            outside = outside_of(basis, correct(left[:, chosen], values[chosen], leading))
         following = orthonormal(outside, basis, noise)
         if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
             following = orthonormal(
@@ -167,6 +171,13 @@ def leading_eigenpairs(
                 basis = stored[:, :kept]
                 projected = np.diag(values[:kept])
         block = following
+
+
+def _unsettled(residuals: Array, n: int, allowed: float) -> npt.NDArray[np.int64]:
+    """Which of n columns to go on with; the first have these residuals, of which so much is allowed."""
+    order = np.argsort(residuals, kind="stable")
+    settled = order[np.cumsum(residuals[order]) <= SETTLED * allowed]
+    return np.setdiff1d(np.arange(n), settled)
 
 
 def _extend(projected: Array, column: Array) -> Array:

@@ -70,7 +70,7 @@ class _PCAParams(HasInputCol, HasOutputCol, HasTol, HasMaxIter, HasSeed, HasSolv
         self._setDefault(
             k=32,
             center=True,
-            tol=5e-3,
+            tol=2e-4,
             maxIter=60,
             seed=7,
             solver="auto",
@@ -137,7 +137,7 @@ class PCA(Estimator["PCAModel"], _PCAParams, DefaultParamsReadable["PCA"], Defau
         inputCol: str = "features",
         outputCol: str = "scores",
         center: bool = True,
-        tol: float = 5e-3,
+        tol: float = 2e-4,
         maxIter: int = 60,
         solver: str = "auto",
         blockSize: int = 0,

@@ -57,7 +57,7 @@ def decompose(
     k: int,
     *,
     center: bool = True,
-    tol: float = 5e-3,
+    tol: float = 2e-4,
     max_passes: int = 60,
     block_size: int | None = None,
     start: Array | None = None,

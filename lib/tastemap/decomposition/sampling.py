@@ -88,7 +88,8 @@ class Sample:
         so that conjugate gradients solve it.
         """
         eps = float(np.finfo(self.precision).eps)
-        scale = np.maximum(values, eps * values[0]) if values[0] > 0 else np.ones_like(values)
+        largest = values.max()
+        scale = np.maximum(values, eps * largest) if largest > 0 else np.ones_like(values)
         lengths = np.linalg.norm(residuals, axis=0)
         scale, leading = scale.astype(self.precision), vectors.astype(self.precision)
         unit = residuals / np.where(lengths > 0, lengths, 1.0)
