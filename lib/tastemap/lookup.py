@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 Int = TypeVar("Int", bound=np.integer[Any])
 
 PLACES = 2
-"""Of a table, for each value at most: more take longer to be filled than a hash."""
+"""Of a table, for each value at most: it takes no more memory than the values then."""
 
 
 def unique(values: npt.NDArray[Int]) -> npt.NDArray[Int]:

@@ -152,8 +152,10 @@ def leading_eigenpairs(
             vectors = basis @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
         if correct is not None:
+            chosen = np.arange(left.shape[1])
+            if complete:
+                chosen = np.setdiff1d(chosen, _settled(residuals, tol * values[:k].sum()))
             leading = basis @ rotation[:, : left.shape[1]]
-            chosen = _unsettled(residuals, left.shape[1], tol * values[:k].sum())
             outside = outside_of(basis, correct(left[:, chosen], values[chosen], leading))
         following = orthonormal(outside, basis, noise)
         if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
@@ -173,11 +175,10 @@ def leading_eigenpairs(
         block = following
 
 
-def _unsettled(residuals: Array, n: int, allowed: float) -> npt.NDArray[np.int64]:
-    """Which of n columns to go on with; the first have these residuals, of which so much is allowed."""
+def _settled(residuals: Array, allowed: float) -> npt.NDArray[np.int64]:
+    """Which of the residuals can be left as they are, where so much is allowed of all together."""
     order = np.argsort(residuals, kind="stable")
-    settled = order[np.cumsum(residuals[order]) <= SETTLED * allowed]
-    return np.setdiff1d(np.arange(n), settled)
+    return order[np.cumsum(residuals[order]) <= SETTLED * allowed]
 
 
 def _extend(projected: Array, column: Array) -> Array:
