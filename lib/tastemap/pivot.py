@@ -35,8 +35,8 @@ from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.log import RatingLog
 
 RATINGS_PER_PARTITION = 2_000_000
-"""Ratings a partition should hold: 7 MB as a block, 120 MB while it is sorted. That takes 26 ns a rating
-in partitions of 1.7 million, 122 ns in those of 7 million, whose memory comes anew from the system."""
+"""Ratings a partition should hold: 7 MB as a block, 120 MB while it is put in order. Larger ones took several
+times as long for each, for their memory comes anew from the system."""
 MIN_RATINGS_PER_PARTITION = 10_000
 """A task costs more than passing over so few."""
 RATINGS_PER_PACKING = 500_000
