@@ -1,14 +1,17 @@
-"""Sums of arrays over the partitions of a DataFrame: what every pass over the data ends in."""
+"""Sums over the partitions of a DataFrame, of arrays or by a key: what every pass over the data ends in."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial as bound
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyspark.sql.pandas.types import from_arrow_schema
 
+from tastemap.executors import ArrowFunction, chained
 from tastemap.rows import Rows
 
 Array = npt.NDArray[np.float64]
@@ -67,6 +70,41 @@ def sum_arrays(
             flat[number * SLICE : number * SLICE + values.size] += values
     bounds = np.cumsum(sizes)[:-1]
     return [part.reshape(shape) for part, shape in zip(np.split(flat, bounds), shapes, strict=True)]
+
+
+def sum_by_key(rows: Rows, columns: Sequence[str], partial: ArrowFunction, schema: pa.Schema) -> pa.Table:
+    """Sum the rows that `partial` makes of each partition by their first column: a row a key, ascending.
+
+    As `sum_arrays`: where there are many partitions, executors add up before the driver does.
+
+    Parameters
+    ----------
+    rows : Rows
+        Read once.
+    columns : sequence of str
+        Those that are needed of them.
+    partial : callable
+        Batches of a partition to batches of `schema`. Runs on executors.
+    schema : pa.Schema
+        A key, and numbers.
+    """
+    add, spark_schema = bound(_add_by_key, schema), from_arrow_schema(schema)
+    partials = rows.mapped(chained(partial, add), spark_schema, columns)
+    if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
+        frame = partials.frame
+        n_reducers = frame.sparkSession.sparkContext.defaultParallelism
+        partials = Rows(frame.repartition(n_reducers, schema.names[0]), n_reducers, spark_schema, add)
+    found = pa.Table.from_batches(add(partials.collected()), schema)  # bounded: see above
+    return found.sort_by(schema.names[0])
+
+
+def _add_by_key(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    key, *numbers = schema.names
+    tables = [pa.Table.from_batches([batch]).cast(schema) for batch in batches if batch.num_rows]
+    table = pa.concat_tables([schema.empty_table(), *tables])
+    sums = table.group_by(key).aggregate([(number, "sum") for number in numbers])
+    sums = sums.select([key, *(f"{number}_sum" for number in numbers)]).rename_columns(schema.names)
+    yield from sums.combine_chunks().to_batches()
 
 
 def _to_slices(flat: Array) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,7 @@ from pyspark.sql.types import StructType
 from scipy import sparse
 
 from tastemap import compact, schemas, vectors
-from tastemap.aggregation import Array, sum_arrays
+from tastemap.aggregation import Array, sum_arrays, sum_by_key
 from tastemap.executors import ArrowFunction
 from tastemap.hashing import uniform
 from tastemap.rows import Rows
@@ -109,6 +109,11 @@ class BlockFrame(Generic[B]):
         """Sum the float64 arrays, of the given shapes, that `function` makes of the blocks of a task."""
         rows = self.rows.in_few_tasks()
         return sum_arrays(rows, self.columns, partial(_load_blocks, self.load, function), shapes)
+
+    def sum_by_key(self, function: BlockFunction[B], schema: pa.Schema) -> pa.Table:
+        """Sum the rows, of the given schema, that `function` makes of blocks, by their first column."""
+        rows = self.rows.in_few_tasks()
+        return sum_by_key(rows, self.columns, partial(_load_blocks, self.load, function), schema)
 
 
 @dataclass(frozen=True)

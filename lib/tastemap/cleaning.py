@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from scipy import sparse
 
 from tastemap import lookup, vectors
 from tastemap.blocks import Block, BlockMatrix
@@ -20,6 +21,9 @@ from tastemap.rows import Rows
 Ids = npt.NDArray[np.int32]
 Counted = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
+
+MOVIE_COUNTS = pa.schema([("movie_id", pa.int32()), ("n", pa.int64()), ("total", pa.float64())])
+"""Of a movie how many ratings there are, and their sum."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,10 @@ class Movies:
 def count(gathered: Rows) -> Counts:
     """Sum up the counts that gathering left beside the blocks."""
     numbers = ("n_records", "n_duplicates", "n_rows", "n_values")
-    left = gathered.in_few_tasks().select(*numbers, "rejects", "years_seen")
-    years = F.array_distinct(F.flatten(F.collect_set("years_seen")))
-    sums = [F.sum(number) for number in (*numbers, F.size("rejects"))]
-    found = left.agg(*sums, F.array_sort(years)).head()
-    assert found is not None
-    records, duplicates, users, ratings, bad = (int(total or 0) for total in found[:-1])
-    return Counts(records, bad, duplicates, users, ratings, tuple(found[-1]))
+    told = gathered.told(*numbers, "years_seen")
+    records, duplicates, users, ratings = (sum(block[number] for block in told) for number in numbers)
+    years = sorted({year for block in told for year in block["years_seen"]})
+    return Counts(records, records - duplicates - ratings, duplicates, users, ratings, tuple(years))
 
 
 def rejects(gathered: Rows) -> DataFrame:
@@ -125,19 +126,12 @@ def _count_all(gathered: BlockMatrix, min_user_ratings: int) -> tuple[Ids, Count
     """Ids of all movies, numbers and sums of their ratings by users with enough; ids are not known before."""
 
     def count_blocks(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        found = [all_movie_counts(block, min_user_ratings) for block in blocks]
-        if found:
-            table = pa.concat_tables(found).group_by("movie_id").aggregate([("n", "sum"), ("total", "sum")])
-            yield from table.select(["movie_id", "n_sum", "total_sum"]).combine_chunks().to_batches()
+        for block in blocks:
+            yield from all_movie_counts(block, min_user_ratings).to_batches()
 
-    partial = gathered.map_blocks(count_blocks, "movie_id int, n long, total double")
-    summed = partial.groupBy("movie_id").agg(F.sum("n").alias("n"), F.sum("total").alias("total"))
-    table = summed.toPandas().sort_values("movie_id")  # a row a movie
-    return (
-        table["movie_id"].to_numpy(np.int32),
-        table["n"].to_numpy(np.int64),
-        table["total"].to_numpy(np.float64),
-    )
+    table = gathered.sum_by_key(count_blocks, MOVIE_COUNTS)
+    ids, n_ratings, sums = (table[name].to_numpy() for name in MOVIE_COUNTS.names)
+    return ids, n_ratings, sums
 
 
 def _count_lost(
@@ -157,9 +151,12 @@ def _count_lost(
 
 def all_movie_counts(block: Block, min_user_ratings: int) -> pa.Table:
     """Movies of one block, numbers and sums of their ratings by users with enough."""
-    ids = lookup.unique(block.matrix.indices)
-    n_ratings, sums = movie_counts(block, ids, min_user_ratings)
-    return pa.table({"movie_id": ids, "n": n_ratings, "total": sums})
+    ranks, ids = lookup.ranks(block.matrix.indices)
+    ranked = vectors.csr(block.matrix.data, ranks, block.matrix.indptr, ids.size)
+    n_ratings, sums = _sums_by_column(ranked)
+    # Those of the others are fewer than those to be kept, so they are what is looked up and taken away.
+    n_few, few = _sums_by_column(ranked[np.diff(ranked.indptr) < min_user_ratings])
+    return pa.table([ids, n_ratings - n_few, sums - few], MOVIE_COUNTS)
 
 
 def lost_counts(block: Block, ids: Ids, remaining: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
@@ -176,9 +173,13 @@ def lost_counts(block: Block, ids: Ids, remaining: Ids, min_user_ratings: int) -
 
 def movie_counts(block: Block, ids: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
     """Numbers and sums of the ratings of given movies, in one block, by users with enough of them."""
-    ratings = keep(block, ids, min_user_ratings).matrix
-    n_ratings = np.bincount(ratings.indices, minlength=ids.size)
-    sums = np.bincount(ratings.indices, weights=ratings.data, minlength=ids.size)
+    return _sums_by_column(keep(block, ids, min_user_ratings).matrix)
+
+
+def _sums_by_column(ratings: sparse.csr_matrix) -> tuple[Counted, Sums]:
+    """Numbers and sums of the values in each column, stored zeros included."""
+    n_ratings = np.bincount(ratings.indices, minlength=ratings.shape[1])
+    sums = np.bincount(ratings.indices, weights=ratings.data, minlength=ratings.shape[1])
     # Of an empty block bincount makes integers, whatever the weights.
     return n_ratings.astype(np.int64, copy=False), sums.astype(np.float64, copy=False)
 

@@ -8,7 +8,9 @@ and undoing them takes less time than moving the rest would.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,16 +36,20 @@ class Compact:
     offset: int
     unit: int
 
-    def __getitem__(self, chosen: slice | npt.NDArray[np.int64]) -> Compact:
+    def __getitem__(self, chosen: npt.NDArray[np.int64]) -> Compact:
         """Some of the elements."""
         return replace(self, codes=self.codes[chosen])
 
-    def to_bytes(self) -> bytes:
-        """What `read` takes."""
+    def cells(self, slices: Sequence[slice]) -> pa.Array:
+        """A binary column of a row for each slice of the elements, which `read` takes."""
         dtypes = (self.dtype.str[1:].encode(), self.codes.dtype.str[1:].encode())
-        return b"".join(
-            [_HEADER.pack(*dtypes, self.offset, self.unit), np.ascontiguousarray(self.codes).data]
-        )
+        header = _HEADER.pack(*dtypes, self.offset, self.unit)
+        parts = [np.ascontiguousarray(self.codes[each]) for each in slices]
+        # Copied once, not to bytes of their own and from there to the column.
+        text = b"".join(chain.from_iterable((header, part.data) for part in parts))
+        ends = np.cumsum([0, *(len(header) + part.nbytes for part in parts)], dtype=np.int32)
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(text)]
+        return pa.Array.from_buffers(pa.binary(), len(parts), buffers)
 
     def values(self) -> npt.NDArray[Any]:
         """The array, of shape (n,); not to be written to."""
@@ -68,7 +74,7 @@ def narrow(values: npt.NDArray[Any]) -> Compact:
 
 
 def read(cell: pa.Scalar) -> Compact:
-    """A binary cell that holds `Compact.to_bytes`, without a copy."""
+    """A cell of `Compact.cells`, without a copy."""
     buffer = cell.as_buffer()
     dtype, codes, offset, unit = _HEADER.unpack_from(buffer)
     return Compact(
@@ -81,7 +87,7 @@ def read(cell: pa.Scalar) -> Compact:
 
 def cell(values: npt.NDArray[Any]) -> pa.Array:
     """A binary column of one row that holds an array."""
-    return pa.array([narrow(values).to_bytes()], pa.binary())
+    return narrow(values).cells([slice(None)])
 
 
 def _as_is(values: npt.NDArray[Any]) -> Compact:
@@ -90,18 +96,26 @@ def _as_is(values: npt.NDArray[Any]) -> Compact:
 
 def _integers(values: npt.NDArray[Any]) -> Compact:
     low, high = int(values.min()), int(values.max())
-    unit = 1
+    unit, whole = 1, values
     if high - low >= 2**32:
-        unit = next((unit for unit in UNITS if not (values % unit).any()), 1)
-    offset = low if low < 0 or high > np.iinfo(np.uint16).max * unit else 0  # 0 where it narrows as well
-    largest = (high - offset) // unit
-    kind = np.min_scalar_type(largest)
+        unit, whole = _in_units(values)
+    offset = (
+        low // unit if low < 0 or high > np.iinfo(np.uint16).max * unit else 0
+    )  # 0 where it narrows as well
+    kind = np.min_scalar_type(high // unit - offset)
     if kind.itemsize >= values.dtype.itemsize:
         return _as_is(values)
-    codes = values if offset == 0 else values - values.dtype.type(offset)
-    if unit != 1:
-        codes = codes // unit
-    return Compact(codes.astype(kind), values.dtype, offset, unit)
+    codes = whole if offset == 0 else whole - values.dtype.type(offset)
+    return Compact(codes.astype(kind), values.dtype, offset * unit, unit)
+
+
+def _in_units(values: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
+    """The largest unit that values are whole numbers of, and how many of it they are."""
+    for unit in UNITS:
+        whole = values // unit
+        if np.array_equal(whole * unit, values):
+            return unit, whole
+    return 1, values
 
 
 def _floats(values: npt.NDArray[Any]) -> Compact:

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from scipy import sparse
 
 from tastemap import compact, lookup, schemas, vectors
@@ -43,6 +42,8 @@ RATINGS_PER_PACKING = 500_000
 """Ratings a task packs at a time, over all targets; more of them where the targets are many."""
 RATINGS_PER_PIECE = 1_000
 """Ratings that a piece should hold, or Spark would have many small rows."""
+VALUES_AT_ONCE = 500_000
+"""Values of user vectors in a batch, 12 bytes each, and as many again in what is written of them."""
 REJECTS_PER_PIECE = 10_000
 """Rejects in one row: a log that is bad throughout must not make rows too large for Spark."""
 NEVER = np.iinfo(np.int64).min
@@ -106,19 +107,18 @@ def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
 
     def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            yield pa.record_batch(
-                [pa.array(block.ids), vectors.from_csr(block.matrix)], names=schemas.USER_VECTORS.names
-            )
+            n_users = max(1, block.ids.size * VALUES_AT_ONCE // max(1, block.matrix.nnz))
+            for part in block.in_parts(n_users):
+                columns = [pa.array(part.ids), vectors.from_csr(part.matrix)]
+                yield pa.record_batch(columns, names=schemas.USER_VECTORS.names)
 
     return BlockTable(matrix, convert, schemas.USER_VECTORS)
 
 
 def size(matrix: BlockMatrix) -> tuple[int, int]:
     """Users and ratings in blocks."""
-    counts = matrix.rows.in_few_tasks().select("n_rows", "n_values")
-    sums = counts.agg(F.sum("n_rows"), F.sum("n_values")).head()
-    assert sums is not None
-    return sums[0] or 0, sums[1] or 0
+    told = matrix.rows.told("n_rows", "n_values")
+    return sum(block["n_rows"] for block in told), sum(block["n_values"] for block in told)
 
 
 def _n_partitions(n_ratings: int, parallelism: int) -> int:
@@ -176,16 +176,16 @@ def _pieces(
         times = pc.fill_null(table["rated_at"].cast(pa.int64()), NEVER).to_numpy()
         bucket = _bucket(users, len(targets))
         order = np.argsort(bucket, kind="stable")
-        bounds = np.searchsorted(bucket[order], np.arange(len(targets) + 1))
+        bounds = np.append(0, np.cumsum(np.bincount(bucket, minlength=len(targets))))
         sorted_columns = [compact.narrow(column)[order] for column in (users, movies, ratings, times)]
         # Few batches of many rows: each costs Python and the JVM a third of a millisecond.
         filled = np.flatnonzero(np.diff(bounds))
         for some in np.array_split(filled, min(filled.size, max(1, users.size // RATINGS_PER_PACKING))):
             chosen = [slice(bounds[number], bounds[number + 1]) for number in some]
-            cells = [[column[each].to_bytes() for each in chosen] for column in sorted_columns]
+            cells = [column.cells(chosen) for column in sorted_columns]
             yield _rows(targets[some], cells, _NO_REJECTS)
     if waiting.rejects:
-        nothing = [[compact.narrow(column).to_bytes()] for column in _NO_RATINGS]
+        nothing = [compact.cell(column) for column in _NO_RATINGS]
         table = pa.Table.from_batches(waiting.rejects).cast(REJECT_ARROW).combine_chunks()
         for batch in table.to_batches(max_chunksize=REJECTS_PER_PIECE):
             rejects = pa.StructArray.from_arrays(batch.columns, fields=list(REJECT_ARROW))
@@ -194,16 +194,17 @@ def _pieces(
 
 def _bucket(users: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.uint16 | np.uint32]:
     """Number of the target of each user: spread evenly whatever the ids look like."""
-    mixed = (users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-    bucket = (mixed * np.uint64(n)) >> np.uint64(32)
+    bucket = users.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bucket >>= np.uint64(32)
+    bucket *= np.uint64(n)
+    bucket >>= np.uint64(32)
     return bucket.astype(np.uint16) if n < 2**16 else bucket.astype(np.uint32)  # uint16 sorts by radix
 
 
 def _rows(
-    targets: npt.NDArray[np.int32], ratings: Sequence[Sequence[bytes]], rejects: pa.StructArray
+    targets: npt.NDArray[np.int32], cells: Sequence[pa.Array], rejects: pa.StructArray
 ) -> pa.RecordBatch:
     """A row a target, by columns; rejects go with the first."""
-    cells = [pa.array(column, pa.binary()) for column in ratings]
     offsets = pa.array([0, *[len(rejects)] * len(targets)], pa.int32())
     columns = [pa.array(targets), *cells, pa.ListArray.from_arrays(offsets, rejects)]
     return pa.record_batch(columns, names=schemas.PIECES.names)
@@ -215,19 +216,29 @@ def _one_list(values: pa.Array) -> pa.ListArray:
 
 def _gather_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Executor function: the pieces of a partition to `schemas.GATHERED`, rejects first, then one block."""
-    pieces: dict[str, list[Compact]] = {name: [] for name, _ in _RATING}
+    pieces: list[list[Compact]] = []
     for batch in batches:
         rejects = batch["rejects"].flatten().cast(_NO_REJECTS.type)  # Spark's fields are not nullable
         for start in range(0, len(rejects), REJECTS_PER_PIECE):
             yield _gathered(_NO_RATINGS, rejects.slice(start, REJECTS_PER_PIECE))
-        for name, found in pieces.items():
-            found += map(compact.read, batch[name])
-    columns = [_concatenate(pieces.pop(name), dtype) for name, dtype in _RATING]
-    if columns[0].size:
+        cells = zip(*(batch[name] for name, _ in _RATING), strict=True)
+        pieces += [list(map(compact.read, row)) for row in cells]
+    pieces = [piece for piece in pieces if piece[0].codes.size]
+    # A piece of a log that is in order of movies is in order of them, and so are all then.
+    pieces.sort(key=_first_movie)
+    if pieces:
+        columns = [
+            _concatenate(found, dtype)
+            for found, (_, dtype) in zip(zip(*pieces, strict=True), _RATING, strict=True)
+        ]
         yield _gathered(columns, _NO_REJECTS)
 
 
-def _concatenate(pieces: list[Compact], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+def _first_movie(piece: list[Compact]) -> int:
+    return int(piece[1][np.array([0])].values()[0])
+
+
+def _concatenate(pieces: Sequence[Compact], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     whole = np.empty(sum(piece.codes.size for piece in pieces), dtype)
     start = 0
     for piece in pieces:
@@ -286,15 +297,28 @@ def _sorted_pairs(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Positions in order of user and movie, the different users, where each begins, and the movies in order.
 
-    A sparse matrix of positions, turned from rows to columns: SciPy counts, and takes 9 ns for each, however
-    they lie. To sort numbers of eight bytes takes 25 ns on one processor and 55 on another.
+    By a sparse matrix of positions: SciPy brings them to their rows by counting, and takes 6 ns for each,
+    however they lie. To sort numbers of eight bytes takes 25 ns on one processor and 55 on another.
     """
-    (row, movie_ids), (column, user_ids) = lookup.ranks(movies), lookup.ranks(users)
-    positions = np.arange(users.size, dtype=np.int32)
-    pairs = sparse.coo_matrix((positions, (row, column)), shape=(movie_ids.size, user_ids.size))
-    pairs.has_canonical_format = True  # or positions of a pair that is there twice would be added
-    by_user = pairs.tocsr().tocsc()
+    (row, user_ids), positions = lookup.ranks(users), np.arange(users.size, dtype=np.int32)
+    if movies.size and movies[0] >= 0 and (movies[1:] >= movies[:-1]).all():  # as logs by movie have them
+        in_order = _pairs(positions, row, movies, (user_ids.size, int(movies[-1]) + 1)).tocsr()
+        return in_order.data, user_ids, in_order.indptr, in_order.indices
+    column, movie_ids = lookup.ranks(movies)
+    by_movie = _pairs(positions, column, row, (movie_ids.size, user_ids.size)).tocsr()
+    by_user = by_movie.tocsc()
     return by_user.data, user_ids, by_user.indptr, movie_ids[by_user.indices]
+
+
+def _pairs(
+    positions: npt.NDArray[np.int32],
+    rows: npt.NDArray[np.int32],
+    columns: npt.NDArray[np.int32],
+    shape: tuple[int, int],
+) -> sparse.coo_matrix:
+    pairs = sparse.coo_matrix((positions, (rows, columns)), shape=shape)
+    pairs.has_canonical_format = True  # or positions of a pair that is there twice would be added
+    return pairs
 
 
 def _latest(

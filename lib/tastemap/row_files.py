@@ -33,6 +33,12 @@ class Reader:
     """
 
     directory: str
+    n_partitions: int
+    """A file each."""
+
+    def all(self) -> Iterator[pa.RecordBatch]:
+        """Read all partitions here, not on executors."""
+        return self(iter([pa.record_batch({"id": range(self.n_partitions)})]))
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Read partition after partition."""
@@ -100,7 +106,7 @@ def _by_target(n_targets: int, at_once: int, batches: Iterator[pa.RecordBatch]) 
                 yield batch.slice(start, end - start)
 
 
-def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> int:
+def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> Reader:
     """Keep the rows of a frame, or what is made of them, a file a partition.
 
     Parameters
@@ -114,15 +120,15 @@ def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> int:
 
     Returns
     -------
-    int
-        Number of partitions.
+    Reader
+        Reads the rows of a partition.
 
     Raises
     ------
     UserError
         The disk is full.
     """
-    return _run(source, make, partial(_write, directory), directory)
+    return Reader(directory, _run(source, make, partial(_write, directory), directory))
 
 
 def spread(source: DataFrame, make: ArrowFunction, n_targets: int, directory: str) -> SpreadReader:

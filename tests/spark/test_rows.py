@@ -123,10 +123,10 @@ def test_a_full_disk_is_told_in_a_sentence(spark: SparkSession, tmp_path: Path) 
 
 
 def test_a_file_that_is_gone_is_not_taken_for_no_rows(spark: SparkSession, tmp_path: Path) -> None:
-    row_files.keep(numbers(spark), partial(told, str(tmp_path / "notes")), str(tmp_path))
+    reader = row_files.keep(numbers(spark), partial(told, str(tmp_path / "notes")), str(tmp_path))
     (tmp_path / "2.arrow").unlink()
     partitions = spark.range(0, N_PARTITIONS, 1, N_PARTITIONS)
-    stored = Rows(partitions, N_PARTITIONS, SCHEMA, row_files.Reader(str(tmp_path)))
+    stored = Rows(partitions, N_PARTITIONS, SCHEMA, reader)
     with pytest.raises(Exception, match=r"No such file or directory: .*/2\.arrow"):
         stored.frame.collect()
 

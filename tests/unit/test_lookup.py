@@ -53,3 +53,12 @@ def test_the_same_close_together_and_far_apart(shift: int) -> None:
         np.testing.assert_array_equal(found, known)
     expected = pd.Index(among).get_indexer(pd.Index(values))
     np.testing.assert_array_equal(positions(values, among), expected)
+
+
+def test_from_one_end_of_a_narrow_type_to_the_other() -> None:
+    """Their distance does not fit into the type: ratings without a time are of the least year there is."""
+    values = np.repeat(np.array([-(2**15), 28, 35], np.int16), 30_000)
+    assert unique(values).tolist() == [-(2**15), 28, 35]
+    numbers, different = ranks(values)
+    assert different.tolist() == [-(2**15), 28, 35]
+    assert numbers[[0, 30_000, 60_000]].tolist() == [0, 1, 2]

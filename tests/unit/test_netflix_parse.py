@@ -193,7 +193,7 @@ def test_any_cut_of_any_file_gives_what_a_plain_reader_gives(
     text: bytes, cuts: list[int], size: int, batch_bytes: int
 ) -> None:
     expected = read_netflix(text)
-    with mock.patch.object(netflix, "BATCH_BYTES", batch_bytes):
+    with mock.patch.object(netflix, "TEXT_BYTES", batch_bytes):
         assert parse_whole(text) == expected
         assert parse_in_splits(text, cuts, size) == expected
         assert parse_in_byte_splits(text, cuts) == expected

@@ -85,7 +85,7 @@ def encode(block: ScoreBlock) -> pa.RecordBatch:
     arrays: list[npt.NDArray[Any]] = [block.ids, block.scores, block.n_ratings, block.mean_ratings]
     n_rows = max(1, min(block.ids.size, math.ceil(block.scores.size / SCORES_PER_ROW)))
     columns = [
-        pa.array([compact.narrow(part.ravel()).to_bytes() for part in np.array_split(array, n_rows)])
+        pa.concat_arrays([compact.cell(part.ravel()) for part in np.array_split(array, n_rows)])
         for array in arrays
     ]
     return pa.record_batch(columns, names=schemas.SCORES.names)

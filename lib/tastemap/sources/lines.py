@@ -145,14 +145,28 @@ def _parse_fast(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.
         and _all_within(seconds, (FIRST_SECOND, LAST_SECOND))
     ):
         return None
-    time = columns["seconds"] if "seconds" in columns else columns["date"]
+    time = _timestamps(columns["seconds"] if "seconds" in columns else columns["date"])
+    return rating_batch(columns["user_id"], movie_ids, rating, time)
+
+
+def rating_batch(
+    users: pa.Array | npt.NDArray[np.int64],
+    movie_ids: npt.NDArray[np.integer],
+    ratings: npt.NDArray[np.number],
+    times: pa.Array | npt.NDArray[np.int64],
+) -> pa.RecordBatch:
+    """Ratings, none of them a reject, with the schema `PARSED_ARROW`; arrays of shape (n,).
+
+    Times are timestamps or microseconds since 1970, UTC.
+    """
+    n = len(movie_ids)
     none = pa.nulls(n, pa.string())
     return pa.record_batch(
         [
-            columns["user_id"],
-            pa.array(movie_ids.astype(np.int32)),
-            pa.array(rating),
-            _timestamps(time),
+            pa.array(users),
+            pa.array(movie_ids.astype(np.int32, copy=False)),
+            pa.array(ratings.astype(np.float32, copy=False)),
+            pa.array(times).cast(PARSED_ARROW.field("rated_at").type),
             none,
             pa.nulls(n, pa.int64()),
             none,

@@ -20,7 +20,7 @@ from tastemap.errors import UserError
 from tastemap.filesystem import FileSystem
 from tastemap.sources.files import Split, StoredFile, splits_of
 
-PIECE = 4 << 20
+PIECE = 1 << 20
 """Bytes that are read at once."""
 MAX_FILES = 100
 """More are left to Spark: every split costs several calls into the JVM to learn of."""
@@ -36,7 +36,7 @@ class LocalReader:
     columns: tuple[str, ...]
     """Columns of the batches: `value`, the text, and attributes of its split."""
     separator: bytes
-    """What ends a record. Each is a value of its own, but of lines (``\\n``) a value holds megabytes."""
+    """What ends a record; a value holds megabytes of them, with separators between."""
     headers: tuple[bytes, ...] = ()
     """Lines that are left out."""
 
@@ -50,27 +50,22 @@ class LocalReader:
             for number in batch["id"].to_pylist():
                 for path, split in self.tasks[number]:
                     for text in read(path, split, self.separator):
-                        yield self._batch(split, self._values(text))
+                        yield self._batch(split, self._value(text))
 
-    def _values(self, text: bytes) -> list[bytes]:
-        if self.separator != b"\n":
-            return text.removesuffix(self.separator).split(self.separator)
-        if b"\r" in text:  # ends a line as well, as it does to Hadoop
+    def _value(self, text: bytes) -> bytes:
+        if self.separator == b"\n" and b"\r" in text:  # ends a line as well, as it does to Hadoop
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        text = text.removesuffix(b"\n")
+        text = text.removesuffix(self.separator)
         if any(header in text for header in self.headers):
             text = b"\n".join(line for line in text.split(b"\n") if line not in self.headers)
-        return [text]
+        return text
 
-    def _batch(self, split: Split, values: list[bytes]) -> pa.RecordBatch:
-        return pa.record_batch(
-            {
-                name: pa.array(values, pa.binary())
-                if name == "value"
-                else pa.array([getattr(split, name)] * len(values))
-                for name in self.columns
-            }
-        )
+    def _batch(self, split: Split, value: bytes) -> pa.RecordBatch:
+        cells = {name: [getattr(split, name)] for name in self.columns if name != "value"}
+        # Not copied: it is a value's only one.
+        ends = pa.array([0, len(value)], pa.int32())
+        text = pa.Array.from_buffers(pa.binary(), 1, [None, ends.buffers()[1], pa.py_buffer(value)])
+        return pa.record_batch({"value": text} | cells).select(self.columns)
 
 
 def reader(
@@ -127,7 +122,7 @@ def read(path: str, split: Split, separator: bytes) -> Iterator[bytes]:
             last = text.find(separator, max(0, end - at)) + 1
             whole = last or text.rfind(separator) + 1
             if whole:
-                yield b"".join([*held, text[:whole]])
+                yield b"".join([*held, memoryview(text)[:whole]])
                 held = []
             if last:
                 return

@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, groupby
+from itertools import groupby
 from mmap import mmap
 from operator import attrgetter
 from urllib.parse import unquote
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -32,8 +33,9 @@ from tastemap.sources.headers import (
     find_borders,
     summarize_split,
 )
-from tastemap.sources.lines import BATCH_BYTES, NO_MOVIE, Layout, Lines, count_lines, parse_lines
+from tastemap.sources.lines import NO_MOVIE, Layout, Lines, parse_lines, rating_batch
 from tastemap.sources.local import mapped
+from tastemap.sources.netflix_lines import read_plain
 from tastemap.sources.titles import decoded, movie_table
 
 SCALE = (1.0, 5.0)
@@ -43,8 +45,9 @@ BYTES_PER_RATING = 21.0
 MAX_LOOKED_UP = 1_000
 """Splits whose borders the driver looks up, three reads each; beyond, all executors read all splits."""
 
+TEXT_BYTES = 1 << 19
+"""Text that is parsed at once: what is made of it stays in a core's cache."""
 LAYOUT = Layout(",", ("user_id", "rating", "date"))
-_Piece = tuple[str, int, bytes | memoryview, int]  # path, movie, lines, how many
 _WHOLE_FILE = Border(NO_MOVIE, None, last=True)
 _SPLITS = "path string, start long, confirms boolean, ends_line boolean, movie_id long, line binary"
 
@@ -79,7 +82,10 @@ def read_titles(spark: SparkSession, files: StoredFiles) -> DataFrame:
 
 @dataclass(frozen=True)
 class NetflixParser:
-    """Batches of records to batches of `schemas.PARSED`; runs on executors."""
+    """Batches of records, one or many a value with colons between, to batches of `schemas.PARSED`.
+
+    Runs on executors.
+    """
 
     scale: tuple[float, float]
     """Lowest and highest rating."""
@@ -88,27 +94,24 @@ class NetflixParser:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Parse the records of one partition."""
-        gathered: list[_Piece] = []
-        n_bytes = 0
-        for piece in chain.from_iterable(map(_cut, self._pieces(batches))):
-            gathered.append(piece)
-            n_bytes += len(piece[2])
-            if n_bytes >= BATCH_BYTES:
-                yield parse_lines(_lines(gathered), LAYOUT, self.scale)
-                gathered, n_bytes = [], 0
-        if gathered:
-            yield parse_lines(_lines(gathered), LAYOUT, self.scale)
-
-    def _pieces(self, batches: Iterator[pa.RecordBatch]) -> Iterator[_Piece]:
         for (path, start, whole), records in groupby(_records(batches), key=lambda item: item[:3]):
             border = _WHOLE_FILE if whole else self._border(path, start)
-            reader = MovieReader(border.movie_id, border.line)
-            for item in records:
-                for lines in reader.read(item[3]):
-                    yield path, *lines
-            if border.last:
-                for lines in reader.close():
-                    yield path, *lines
+            movie_id = border.movie_id
+            for lines in _whole_lines((item[3] for item in records), border):
+                batch, movie_id = self._parse(path, lines, movie_id)
+                yield batch
+
+    def _parse(self, path: str, text: memoryview, movie_id: int) -> tuple[pa.RecordBatch, int]:
+        """Parse whole lines, the first of the given movie; returns the movie of the last as well."""
+        found = read_plain(text, movie_id)
+        if found is not None and self._on_scale(found.stars):
+            return rating_batch(found.users, found.movies, found.stars, found.times), found.last_movie
+        reader = MovieReader(movie_id)
+        pieces = [piece for record in bytes(text).split(b":") for piece in reader.read(record)]
+        return parse_lines(_lines(path, pieces), LAYOUT, self.scale), reader.movie_id
+
+    def _on_scale(self, stars: npt.NDArray[np.uint8]) -> bool:
+        return stars.size == 0 or bool(self.scale[0] <= stars.min() and stars.max() <= self.scale[1])
 
     def _border(self, path: str, start: int) -> Border:
         try:
@@ -120,32 +123,45 @@ class NetflixParser:
             ) from None
 
 
-def _cut(piece: _Piece) -> Iterator[_Piece]:
-    """A piece in parts of whole lines and about `BATCH_BYTES`: one movie may have millions of ratings."""
-    path, movie_id, lines, _ = piece
-    if len(lines) <= BATCH_BYTES:
-        yield piece
-        return
-    text, start = bytes(lines), 0
-    while start < len(text):
-        end = text.find(b"\n", start + BATCH_BYTES) + 1 or len(text)
-        yield path, movie_id, text[start:end], count_lines(text[start:end])
-        start = end
+def _whole_lines(records: Iterator[memoryview], border: Border) -> Iterator[memoryview]:
+    """Text of a split in whole lines, about `TEXT_BYTES` at a time, without what the next split completes."""
+    held: list[bytes | memoryview] = [] if border.line is None else [border.line]
+    n_bytes = 0
+    for record in records:
+        held.append(record)
+        n_bytes += len(record)
+        if n_bytes >= TEXT_BYTES:
+            text = b":".join(held)
+            whole = text.rfind(b"\n") + 1
+            yield from _cut(text, whole)
+            held, n_bytes = [text[whole:]], 0
+    text = b":".join(held)
+    whole = text.rfind(b"\n") + 1
+    yield from _cut(text, whole)
+    if border.last and text[whole:].strip():
+        yield memoryview(text[whole:] + b"\n")
 
 
-def _lines(pieces: list[_Piece]) -> Lines:
-    sources: dict[str, int] = {}
-    rows = [(sources.setdefault(path, len(sources)), movie_id, n) for path, movie_id, _, n in pieces]
-    source, movie_id, n_lines = np.array(rows, np.int64).T
+def _cut(text: bytes, end: int) -> Iterator[memoryview]:
+    """A text up to `end`, where a line ends, in parts of whole lines and about `TEXT_BYTES`."""
+    start = 0
+    while start < end:
+        at = text.find(b"\n", min(start + TEXT_BYTES, end) - 1) + 1
+        yield memoryview(text)[start:at]
+        start = at
+
+
+def _lines(path: str, pieces: list[tuple[int, bytes | memoryview, int]]) -> Lines:
+    movie_id, n_lines = np.array([(piece[0], piece[2]) for piece in pieces], np.int64).reshape(-1, 2).T
     return Lines(
-        text=b"".join(piece[2] for piece in pieces),
-        sources=tuple(sources),
-        source_of=np.repeat(source.astype(np.int32), n_lines),
+        text=b"".join(piece[1] for piece in pieces),
+        sources=(path,),
+        source_of=np.zeros(n_lines.sum(), np.int32),
         movie_ids=np.repeat(movie_id, n_lines),
     )
 
 
-def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, int, bool, bytes]]:
+def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, int, bool, memoryview]]:
     """Yield path, start of the split, whether it is the whole file, and text of every record."""
     for batch in batches:
         path, start, length, size = (
@@ -153,7 +169,7 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, int, bool
         )
         values = batch.column("value").cast(pa.binary())
         for i, value in enumerate(values):
-            yield path[i], start[i], start[i] == 0 and length[i] >= size[i], value.as_py()
+            yield path[i], start[i], start[i] == 0 and length[i] >= size[i], memoryview(value.as_buffer())
 
 
 def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
@@ -230,7 +246,7 @@ def _ends(record: Column) -> Column:
 def _summarize(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for (path, start, whole), records in groupby(_records(batches), key=lambda item: item[:3]):
         if not whole:
-            split = summarize_split(start, (item[3] for item in records))
+            split = summarize_split(start, (bytes(item[3]) for item in records))
             yield pa.RecordBatch.from_pylist([{"path": path, **vars(split)}])
 
 
