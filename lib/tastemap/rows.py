@@ -89,15 +89,8 @@ class Rows:
         return persisted(self.source, self.make, self.schema)
 
     def collected(self) -> Iterator[pa.RecordBatch]:
-        """The rows, made now and brought to the driver: for whoever knows them to be few enough.
-
-        In local mode it reads what the workers write: through the JVM sums of 35 MB take half a second.
-        """
-        if not in_one_process(self.source.sparkSession):
-            yield pa.RecordBatch.from_pandas(self.frame.toPandas(), preserve_index=False)
-            return
-        with folder(self.source.sparkSession) as directory:
-            yield from row_files.keep(self.source, self.make, directory).all()
+        """The rows, as `collected` brings them."""
+        return collected(self.source, self.make, self.schema)
 
     def told(self, *columns: str) -> list[dict[str, Any]]:
         """Small columns of rows at rest, brought to the driver: for rows that are blocks, hence few.
@@ -112,6 +105,27 @@ class Rows:
 def _selected(columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield batch.select(columns)
+
+
+def collected(
+    source: DataFrame, make: ArrowFunction | None, schema: StructType | str
+) -> Iterator[pa.RecordBatch]:
+    """Rows that are made now and brought to the driver: for whoever knows them to be few enough.
+
+    In local mode it reads what the workers write: through the JVM sums of 35 MB take half a second.
+
+    Parameters
+    ----------
+    source, make, schema
+        As of `Rows`.
+    """
+    spark = source.sparkSession
+    if in_one_process(spark):
+        with folder(spark) as directory:
+            yield from row_files.keep(source, make, directory).all()
+    else:
+        frame = source if make is None else map_in_arrow(source, make, schema)
+        yield pa.RecordBatch.from_pandas(frame.toPandas(), preserve_index=False)
 
 
 def folder(spark: SparkSession) -> AbstractContextManager[str]:

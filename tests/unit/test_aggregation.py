@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from standins import Cluster, LocalFrame, rows_of
 from tastemap import aggregation
-from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER, SLICE, sum_arrays
+from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER, SLICE, sum_arrays, sum_by_key
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -83,3 +84,33 @@ def test_arrays_longer_than_a_slice_are_cut() -> None:
     shapes = [(2, SLICE), (5,)]
     for array, right in zip(summed(frame_of(2), shapes), expected(2, shapes), strict=True):
         np.testing.assert_array_equal(array, right)
+
+
+BY_KEY = pa.schema([("movie_id", pa.int32()), ("n", pa.int64()), ("total", pa.float64())])
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    partitions=st.lists(
+        st.lists(st.tuples(st.integers(-3, 9), st.integers(0, 5), st.integers(-8, 8).map(lambda n: n / 2))),
+        max_size=2 * MAX_PARTIALS_ON_DRIVER,
+    ).filter(bool),
+    parallelism=st.integers(1, 5),
+)
+def test_sums_by_key_are_those_of_pandas(
+    partitions: list[list[tuple[int, int, float]]], parallelism: int
+) -> None:
+    """In as many rows as may be: the same key several times in a partition, or in none."""
+
+    def batch(rows: list[tuple[int, int, float]]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([dict(zip(BY_KEY.names, row, strict=True)) for row in rows], BY_KEY)
+
+    cluster = Cluster(defaultParallelism=parallelism)
+    rows = rows_of(LocalFrame([[batch(part)] if part else [] for part in partitions], cluster))
+    found = sum_by_key(rows, BY_KEY.names, lambda batches: batches, BY_KEY)
+    assert found.schema == BY_KEY
+    everything = pd.DataFrame([row for part in partitions for row in part], columns=BY_KEY.names)
+    expected = everything.groupby("movie_id", as_index=False).sum()
+    assert found.to_pylist() == expected.to_dict("records")
+    assert cluster.rows_collected <= len(expected) * MAX_PARTIALS_ON_DRIVER
+    assert (cluster.shuffles > 0) == (len(partitions) > MAX_PARTIALS_ON_DRIVER)
