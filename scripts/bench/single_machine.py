@@ -129,7 +129,9 @@ class Centred(LinearOperator):
     _matvec, _rmatvec = _matmat, _rmatmat
 
 
-def principal_components(matrix: sparse.csr_matrix, k: int, solver: str, seed: int) -> Components:
+def principal_components(
+    matrix: sparse.csr_matrix, k: int, solver: str, seed: int, power_iterations: int | str = "auto"
+) -> Components:
     """Fit k components and return them with the scores.
 
     scikit-learn's PCA takes sparse input with arpack and covariance_eigh only, on one thread. For randomized
@@ -145,7 +147,7 @@ def principal_components(matrix: sparse.csr_matrix, k: int, solver: str, seed: i
         )
     centred = Centred(matrix, mean)
     if solver == "randomized":
-        loadings = RANDOMIZED_SVD(centred, k, random_state=seed)[2]
+        loadings = RANDOMIZED_SVD(centred, k, n_iter=power_iterations, random_state=seed)[2]
     else:
         loadings = svds(centred, k, rng=seed, return_singular_vectors="vh")[2][::-1]
     scores = centred @ loadings.T
@@ -210,7 +212,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     with stage("weight"):
         weighted = weigh(ratings.matrix)
     with stage("principal components"):
-        pca = principal_components(weighted, args.components, args.solver, args.seed)
+        iterations = args.power_iterations
+        pca = principal_components(weighted, args.components, args.solver, args.seed, iterations)
     del weighted
     with stage("cluster"):
         found = cluster(pca.scores, args.clusters, args.iterations, args.seed)
@@ -255,6 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--ratings", type=Path, required=True, help="directory with combined_data_*.txt or mv_*.txt")
     add("--output", type=Path, required=True, help="directory for the tables; replaced")
     add("--solver", choices=["arpack", "arpack-threads", "randomized", "covariance_eigh"], default="arpack")
+    add("--power-iterations", type=int, default="auto", help="of the randomized solver; auto: 7")
     for name, number in {"components": 50, "clusters": 12, "iterations": 20, "seed": 7}.items():
         add(f"--{name}", type=int, default=number)
     args = parser.parse_args(argv)
