@@ -130,7 +130,7 @@ class Centred(LinearOperator):
 
 
 def principal_components(
-    matrix: sparse.csr_matrix, k: int, solver: str, seed: int, power_iterations: int | str = "auto"
+    matrix: sparse.csr_matrix, k: int, solver: str, seed: int, power_iterations: int = 7
 ) -> Components:
     """Fit k components and return them with the scores.
 
@@ -258,7 +258,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--ratings", type=Path, required=True, help="directory with combined_data_*.txt or mv_*.txt")
     add("--output", type=Path, required=True, help="directory for the tables; replaced")
     add("--solver", choices=["arpack", "arpack-threads", "randomized", "covariance_eigh"], default="arpack")
-    add("--power-iterations", type=int, default="auto", help="of the randomized solver; auto: 7")
+    add("--power-iterations", type=int, default=7, help="of the randomized solver; 7 as by default there")
     for name, number in {"components": 50, "clusters": 12, "iterations": 20, "seed": 7}.items():
         add(f"--{name}", type=int, default=number)
     args = parser.parse_args(argv)
