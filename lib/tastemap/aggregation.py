@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial as bound
 
 import numpy as np
 import numpy.typing as npt
@@ -88,7 +88,7 @@ def sum_by_key(rows: Rows, columns: Sequence[str], partial: ArrowFunction, schem
     schema : pa.Schema
         A key, and numbers.
     """
-    add, spark_schema = bound(_add_by_key, schema), from_arrow_schema(schema)
+    add, spark_schema = functools.partial(_add_by_key, schema), from_arrow_schema(schema)
     partials = rows.mapped(chained(partial, add), spark_schema, columns)
     if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
         frame = partials.frame

@@ -55,8 +55,8 @@ def test_the_same_close_together_and_far_apart(shift: int) -> None:
     np.testing.assert_array_equal(positions(values, among), expected)
 
 
-def test_from_one_end_of_a_narrow_type_to_the_other() -> None:
-    """Their distance does not fit into the type: ratings without a time are of the least year there is."""
+def test_distances_that_do_not_fit_into_a_narrow_type() -> None:
+    """Ratings without a time are of the least year there is."""
     values = np.repeat(np.array([-(2**15), 28, 35], np.int16), 30_000)
     assert unique(values).tolist() == [-(2**15), 28, 35]
     numbers, different = ranks(values)

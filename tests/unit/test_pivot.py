@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql.pandas.types import to_arrow_schema
+from scipy import sparse
 
 from logs import block_triples, latest, triples, years
+from standins import block_matrix
 from strategies import MOVIE_IDS, USER_IDS, rating_frame, rating_logs
-from tastemap import compact, pivot, schemas
+from tastemap import compact, pivot, schemas, vectors
 from tastemap.blocks import Block, decode
 from tastemap.pivot import NEVER, _bucket, _gather_partition, _pack, to_block
 
@@ -239,3 +241,17 @@ def test_users_are_spread_evenly(users: npt.NDArray[np.int64], n: int) -> None:
     if n <= 64:
         mean = users.size / n
         assert np.abs(counts - mean).max() <= 6 * np.sqrt(mean)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_vectors_are_made_of_a_few_values_at_a_time(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Whatever fits into a batch: every user once, in order, with all ratings."""
+    monkeypatch.setattr(pivot, "VALUES_AT_ONCE", at_once)
+    matrix = sparse.random(20, 6, 0.3, "csr", random_state=1)
+    block = Block(np.arange(20) + 100, matrix)
+    batches = list(pivot.user_vectors(block_matrix([[matrix]])).rows(iter([block])))
+    assert (len(batches) > 1) == (at_once < matrix.nnz)
+    table = pa.Table.from_batches(batches)
+    assert table["user_id"].to_pylist() == block.ids.tolist()
+    found = vectors.to_csr(table["features"].combine_chunks(), 6)
+    np.testing.assert_array_equal(found.toarray(), matrix.toarray())
