@@ -80,6 +80,17 @@ def test_eigenpairs_of_any_semidefinite_matrix(
     np.testing.assert_allclose(found.values, np.maximum(eigenvalues[:k], 0), atol=k * 1e-9 * scale)
 
 
+@pytest.mark.parametrize(("d", "rank", "k", "block_size"), [(35, 32, 4, 8), (11, 10, 2, 3), (34, 20, 3, 7)])
+@pytest.mark.parametrize("seed", range(20))
+def test_residuals_are_true_where_columns_of_a_block_are_next_to_dependent(
+    d: int, rank: int, k: int, block_size: int, seed: int
+) -> None:
+    """What columns that are left out have beside the others must not be missing, if only 1e-9 of all."""
+    rng = np.random.default_rng(seed)
+    factor = rng.standard_normal((d, rank)) * 10.0 ** -rng.uniform(0, 8, rank)
+    assert_is_what_it_says(solve(factor @ factor.T, k, block_size=block_size), factor @ factor.T, k)
+
+
 @pytest.mark.parametrize("max_basis", [0, 45, 60, 10_000])
 def test_subspace_to_machine_precision_with_and_without_restarts(max_basis: int) -> None:
     operator = with_eigenvalues(power_law(200, 1.0))
@@ -238,6 +249,17 @@ def test_what_rounding_leaves_of_the_basis_is_no_direction(basis: Array) -> None
     found = orthonormal(np.hstack([1e-16 * basis[:, :4], direction]), basis, 0.0)
     assert found.shape == (80, 1)
     np.testing.assert_allclose(basis.T @ found, 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_columns_that_point_alike_the_longest_is_taken(basis: Array, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    direction = outside_of(basis, rng.standard_normal((80, 1)))
+    lengths = rng.permutation(np.logspace(0, -9, 6))
+    columns = direction * lengths + 1e-15 * outside_of(basis, rng.standard_normal((80, 6)))
+    found = orthonormal(columns, basis, 1e-15)
+    assert found.shape == (80, 1)
+    np.testing.assert_allclose(np.abs(found.T @ direction), np.linalg.norm(direction), rtol=1e-14)
 
 
 def test_a_start_of_low_rank_is_no_hindrance() -> None:

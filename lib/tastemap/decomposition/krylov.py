@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
 from scipy.linalg import lapack
 
 Array = npt.NDArray[np.float64]
@@ -21,8 +20,8 @@ leading Ritz vectors, of shape (d, q), to directions that make these pairs bette
 long as the residuals."""
 
 INDEPENDENT = 1e-5
-"""Least share of a column's length that is outside of the other columns of its block; with less than that it
-is left to a later pass."""
+"""Least share of a column's length that is outside of the other columns of its block. What one with less has
+beside them is looked at when they are orthonormal."""
 SETTLED = 0.25
 """Share of the tolerance that residuals may take up together and be left as they are, the shortest first.
 What follows is made of the others: in the last pass but half of the columns."""
@@ -119,60 +118,91 @@ def leading_eigenpairs(
         start = rng.standard_normal((dimension, min(block_size, dimension)))
     block_size = start.shape[1]
     max_basis = max(max_basis, 2 * max(k, block_size) + block_size, k + 3 * block_size)
-    # Room for all, which takes memory when it is written to: to append columns would copy those before.
-    stored, multiplied = (np.empty((dimension, min(max_basis, dimension)), order="F") for _ in range(2))
-    projected = np.zeros((0, 0))
-    basis, block = stored[:, :0], orthonormal(start, stored[:, :0], 0.0)
+    basis = _Basis(dimension, min(max_basis, dimension), with_products=correct is not None)
+    block = orthonormal(start, basis.columns, 0.0)
     passes, begun = 0, time.perf_counter()
     while True:
-        product = np.asarray(multiply(block), dtype=np.float64)
+        basis.append(block, np.asarray(multiply(block), dtype=np.float64))
         passes += 1
-        width = basis.shape[1] + block.shape[1]
-        stored[:, basis.shape[1] : width] = block
-        if correct is not None:
-            multiplied[:, basis.shape[1] : width] = product
-        basis = stored[:, :width]
-        overlap = basis.T @ product
-        projected = _extend(projected, overlap)
-        values, rotation = _descending_eigh(projected)
+        values, rotation = _descending_eigh(basis.projected)
         noise = 10 * rounding * max(values[0], np.finfo(np.float64).tiny)
-        # C v − θ v: what of the products is outside of the basis, in a Krylov space of the last ones alone.
-        if correct is None:
-            outside = product - basis @ overlap
-            left = outside @ rotation[-block.shape[1] :, :k]
-        else:
-            left = outside_of(basis, multiplied[:, :width] @ rotation[:, : max(k, block_size)])
+        left = basis.residuals(rotation[:, : k if correct is None else max(k, block_size)])
         residuals = np.linalg.norm(left[:, :k], axis=0)
-        complete = basis.shape[1] >= k
+        complete = basis.width >= k
         error = float(residuals.sum() / max(values[:k].sum(), noise)) if complete else np.inf
         now = time.perf_counter()
         on_pass(Progress(passes, error, now - begun))
         begun = now
-        if complete and (error <= tol or passes >= max_passes or basis.shape[1] == dimension):
-            vectors = basis @ rotation[:, :k]
+        if complete and (error <= tol or passes >= max_passes or basis.width == dimension):
+            vectors = basis.columns @ rotation[:, :k]
             return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
+        outside = basis.outside
         if correct is not None:
             chosen = np.arange(left.shape[1])
             if complete:
                 chosen = np.setdiff1d(chosen, _settled(residuals, tol * values[:k].sum()))
-            leading = basis @ rotation[:, : left.shape[1]]
-            outside = outside_of(basis, correct(left[:, chosen], values[chosen], leading))
-        following = orthonormal(outside, basis, noise)
-        if following.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
-            following = orthonormal(
-                outside_of(basis, rng.standard_normal((dimension, block_size))), basis, 0.0
-            )
-        if basis.shape[1] + following.shape[1] > min(max_basis, dimension):
-            if basis.shape[1] + following.shape[1] > dimension:
-                following = following[:, : dimension - basis.shape[1]]
+            leading = basis.columns @ rotation[:, : left.shape[1]]
+            outside = outside_of(basis.columns, correct(left[:, chosen], values[chosen], leading))
+            del leading
+        block = orthonormal(outside, basis.columns, noise)
+        if block.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
+            unknown = outside_of(basis.columns, rng.standard_normal((dimension, block_size)))
+            block = orthonormal(unknown, basis.columns, 0.0)
+        if basis.width + block.shape[1] > basis.room:
+            if basis.room == dimension:
+                block = block[:, : dimension - basis.width]
             else:
-                kept = k + block_size
-                stored[:, :kept] = basis @ rotation[:, :kept]
-                if correct is not None:
-                    multiplied[:, :kept] = multiplied[:, :width] @ rotation[:, :kept]
-                basis = stored[:, :kept]
-                projected = np.diag(values[:kept])
-        block = following
+                basis.restart(values, rotation, k + block_size)
+        del left, outside  # in a pass memory is scarcest, for then workers need theirs
+
+
+class _Basis:
+    """Orthonormal columns Q of shape (d, q), their products C Q where they are kept, and Qᵀ C Q."""
+
+    def __init__(self, dimension: int, room: int, *, with_products: bool) -> None:
+        self.room = room
+        """Columns that it can have."""
+        self.projected = np.zeros((0, 0))
+        """Qᵀ C Q."""
+        self.outside = np.zeros((dimension, 0))
+        """C Q − Q (Qᵀ C Q) of the last columns, where products are not kept; of the others it is zero."""
+        # Room for all, which takes memory when it is written to: to append columns would copy those before.
+        self._columns = np.empty((dimension, room), order="F")
+        self._products = np.empty((dimension, room), order="F") if with_products else None
+
+    @property
+    def width(self) -> int:
+        """Columns that it has, q."""
+        return len(self.projected)
+
+    @property
+    def columns(self) -> Array:
+        """Q, not copied."""
+        return self._columns[:, : self.width]
+
+    def append(self, block: Array, product: Array) -> None:
+        """Append orthonormal columns and what C makes of them, of shape (d, b) each."""
+        new = slice(self.width, self.width + block.shape[1])
+        self._columns[:, new] = block
+        overlap = self._columns[:, : new.stop].T @ product
+        self.projected = _extend(self.projected, overlap)
+        if self._products is None:
+            self.outside = product - self.columns @ overlap
+        else:
+            self._products[:, new] = product
+
+    def residuals(self, rotation: Array) -> Array:
+        """C v − θ v of the Ritz vectors Q s, of shape (d, r), for the eigenvectors s of `projected`."""
+        if self._products is None:
+            return np.asarray(self.outside @ rotation[self.width - self.outside.shape[1] :])
+        return outside_of(self.columns, self._products[:, : self.width] @ rotation)
+
+    def restart(self, values: Array, rotation: Array, width: int) -> None:
+        """Keep so many of the leading Ritz vectors alone."""
+        self._columns[:, :width] = self.columns @ rotation[:, :width]
+        if self._products is not None:
+            self._products[:, :width] = self._products[:, : self.width] @ rotation[:, :width]
+        self.projected = np.diag(values[:width])
 
 
 def _settled(residuals: Array, allowed: float) -> npt.NDArray[np.int64]:
@@ -206,6 +236,20 @@ def outside_of(basis: Array, block: Array) -> Array:
 
 def orthonormal(outside: Array, basis: Array, noise: float) -> Array:
     """Orthonormal columns that span a block outside of the basis, without directions that are noise."""
+    found = _orthonormal(outside, basis, noise)
+    lengths = np.linalg.norm(outside, axis=0)
+    noise = max(noise, 10 * float(np.finfo(np.float64).eps) * lengths.max(initial=0.0))
+    # What columns that were left out have beside the others is a part of the residuals, if a small one.
+    while found.shape[1] < np.count_nonzero(lengths > noise):
+        more = _orthonormal(outside_of(found, outside), np.hstack([basis, found]), noise)
+        if more.shape[1] == 0:
+            break
+        found = np.hstack([found, more])
+    return found
+
+
+def _orthonormal(outside: Array, basis: Array, noise: float) -> Array:
+    """The same, without columns that are next to dependent on others."""
     found = _independent(outside, noise)
     # Once more: a column scaled up to length 1 carries what rounding left of the basis in it, scaled up as
     # well (Giraud et al. 2005: twice is enough). What is mostly taken away by that was nothing else.
@@ -219,15 +263,21 @@ def _independent(block: Array, least: float) -> Array:
     Householder's reflections. Orthonormal up to eps / `INDEPENDENT`², and to eps when done again
     (Stathopoulos & Wu 2002, SIAM J. Sci. Comput. 23:2165).
     """
-    lengths = np.linalg.norm(block, axis=0)
-    block, lengths = block[:, lengths > least], lengths[lengths > least]
-    if lengths.size == 0:
-        return block
-    block = block / lengths
-    products = block.T @ block
-    triangle, pivots, rank, _ = lapack.dpstrf(products, tol=INDEPENDENT**2)
+    inner = block.T @ block
+    lengths = np.sqrt(np.diag(inner))
+    (long,) = np.nonzero(lengths > least)
+    if long.size == 0:
+        return block[:, :0]
+    inner = inner[np.ix_(long, long)] / np.outer(lengths[long], lengths[long])
+    # Of columns that point alike the longest comes first, for of that rounding has spoilt the least.
+    first = 1 - 1e-6 * np.argsort(np.argsort(-lengths[long], kind="stable"))
+    triangle, pivots, rank, _ = lapack.dpstrf(inner * np.outer(first, first), tol=INDEPENDENT**2)
     pivots = pivots[:rank] - 1
     # In the order in which they came: that of the pivots is decided by rounding.
-    chosen = np.sort(pivots[np.diag(triangle)[:rank] * lengths[pivots] > least])
-    lower = np.linalg.cholesky(products[np.ix_(chosen, chosen)])
-    return np.asarray(linalg.solve_triangular(lower, block[:, chosen].T, lower=True).T)
+    chosen = np.sort(pivots[np.diag(triangle)[:rank] * lengths[long[pivots]] > least])
+    lower = np.linalg.cholesky(inner[np.ix_(chosen, chosen)])
+    # One product with all columns, those left out times 0: no copy of the others, and it is NumPy's. SciPy's
+    # BLAS would take memory of its own beside NumPy's, 20 MB.
+    combined = np.zeros((block.shape[1], chosen.size))
+    combined[long[chosen]] = np.linalg.inv(lower).T / lengths[long[chosen], None]
+    return np.asarray(block @ combined)

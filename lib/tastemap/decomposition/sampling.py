@@ -92,8 +92,7 @@ class Sample:
         scale = np.maximum(values, eps * largest) if largest > 0 else np.ones_like(values)
         lengths = np.linalg.norm(residuals, axis=0)
         scale, leading = scale.astype(self.precision), vectors.astype(self.precision)
-        unit = residuals / np.where(lengths > 0, lengths, 1.0)
-        left = direction = unit.astype(self.precision)
+        left = direction = (residuals / np.where(lengths > 0, lengths, 1.0)).astype(self.precision)
         squares = np.einsum("ij,ij->j", left, left)
         found = np.zeros_like(left)
         for _ in range(STEPS):
