@@ -23,6 +23,9 @@ SETTINGS = {
     # batches on their way to Python would be as large as a split of a file. (Spark 3.5 does not know it.)
     # Where rows are ratings it is taken away: `executors.rows_of_few_bytes`.
     "spark.sql.execution.arrow.maxBytesPerBatch": "8m",
+    # By this alone Spark tells workers of DataFrames from those of RDDs, which PySpark makes to write models:
+    # each kind would have a daemon and workers of its own.
+    "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
     # A live line of Spark's stages would garble the job's own lines.
     "spark.ui.showConsoleProgress": "false",
 }

@@ -30,12 +30,13 @@ from tastemap.session import session
 
 
 def where(batches):
-    import gc, sys
+    import gc, os, sys
     frozen = gc.get_freeze_count()
     import pyarrow as pa
     import tastemap.schemas
     for batch in batches:
-        found = [tastemap.schemas.__file__, sys.executable, str("graphlib" in sys.modules), str(frozen)]
+        found = [tastemap.schemas.__file__, sys.executable, "graphlib" in sys.modules, frozen, os.getppid()]
+        found = [str(each) for each in found]
         yield pa.record_batch([pa.array(found)], names=["found"])
 
 
@@ -49,13 +50,15 @@ try:
         spark.sparkContext.setLogLevel("OFF")
         executors.warm_up(spark, [graphlib])
         rows = spark.range(1).mapInArrow(where, "found string").collect()
-        package, python, warm, frozen = (row.found for row in rows)
+        package, python, warm, frozen, parent = (row.found for row in rows)
+        of_rdds = spark.sparkContext.parallelize([0], 1).map(lambda _: os.getppid()).first()
         names = ("spark.sql.session.timeZone", "spark.sql.execution.arrow.pyspark.enabled")
         told = dict(
             package=package,
             python=python,
             warm=warm,
             frozen=int(frozen),
+            daemons=[int(parent), of_rdds],
             name=spark.sparkContext.appName,
             settings=[spark.conf.get(name) for name in names],
             progress=spark.sparkContext.getConf().get("spark.ui.showConsoleProgress"),
@@ -105,6 +108,8 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     assert told["package"].endswith("/tastemap.zip/tastemap/schemas.py")
     # Workers have what they were warmed up with, and do not look through it after every task.
     assert told["warm"] == "True" and told["frozen"] > 10_000
+    # DataFrames and RDDs have workers of one kind, all forked from one process.
+    assert len(set(told["daemons"])) == 1
     # Whatever happens in it, the session ends.
     assert told["error"] == "the job fails" and told["stopped"]
     assert len(told["folders"]) == 1 and told["left"] == []

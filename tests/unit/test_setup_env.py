@@ -202,6 +202,13 @@ def test_a_locale_is_set_only_where_there_is_none(
     assert sourced(file, "LC_ALL", **variables) == expected
 
 
+@pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "ARROW_DEFAULT_MEMORY_POOL"])
+def test_memory_is_given_back_unless_told_otherwise(environment: Path, variable: str) -> None:
+    file = environment / "lib/site-packages/pyspark/conf/spark-env.sh"
+    assert sourced(file, variable)
+    assert sourced(file, variable, **{variable: "own"}) == "own"
+
+
 def test_spark_home_is_found_without_python(environment: Path) -> None:
     file = environment / "bin/find-spark-home"
     assert sourced(file, "SPARK_HOME") == f"{environment}/lib/site-packages/pyspark"
