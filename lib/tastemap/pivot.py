@@ -33,9 +33,10 @@ from tastemap.executors import ArrowFunction
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.log import RatingLog
 
-RATINGS_PER_PARTITION = 2_000_000
-"""Ratings a partition should hold: 7 MB as a block, 120 MB while it is put in order. Larger ones took several
-times as long for each, for their memory comes anew from the system."""
+RATINGS_PER_PARTITION = 1_000_000
+"""Ratings a partition should hold: 4 MB as a block, 60 MB while it is put in order. With half as many a run
+takes a tenth longer; with twice as many as long, and workers 30 MB more; with many more several times as long
+for each rating, for their memory comes anew from the system."""
 MIN_RATINGS_PER_PARTITION = 10_000
 """A task costs more than passing over so few."""
 RATINGS_PER_PACKING = 500_000
