@@ -79,11 +79,8 @@ JAVA_HOME={java_home}
 [ -n "$PYSPARK_DRIVER_PYTHON" ] || PYSPARK_DRIVER_PYTHON={python}
 # With no locale at all Java would take file names for ASCII.
 [ -n "$LC_ALL$LC_CTYPE$LANG" ] || LC_ALL=C.UTF-8
-# Where there is glibc, memory that is freed goes back to the system, of arrays at once, instead of staying
-# with each of a program's threads; and Arrow takes its own from where NumPy does.
+# What a program has freed serves all of it: its other threads as well (with glibc), and Arrow beside NumPy.
 [ -n "$MALLOC_ARENA_MAX" ] || MALLOC_ARENA_MAX=1
-freed=glibc.malloc.mmap_threshold=4194304:glibc.malloc.trim_threshold=4194304
-[ -n "$GLIBC_TUNABLES" ] || GLIBC_TUNABLES=$freed
 [ -n "$ARROW_DEFAULT_MEMORY_POOL" ] || ARROW_DEFAULT_MEMORY_POOL=system
 """
 

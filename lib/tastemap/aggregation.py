@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from tastemap.executors import ArrowFunction, chained
+from tastemap.executors import ArrowFunction, chained, release_memory
 from tastemap.rows import Rows
 
 Array = npt.NDArray[np.float64]
@@ -56,6 +56,8 @@ def sum_arrays(
     def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         arrays = partial(batches)
         flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
+        del arrays
+        release_memory()
         yield from _to_slices(flat)
 
     partials = rows.mapped(slices, _SCHEMA, columns)

@@ -98,6 +98,16 @@ def _run(function: ArrowFunction, batches: Iterator[pa.RecordBatch]) -> Iterator
     return function(batches)
 
 
+def release_memory() -> None:
+    """Give back to the system what this process has freed, after what took much of it.
+
+    What lies between arrays that stay is of use to smaller ones alone, and otherwise no other process has it.
+    Arrow gives back its own; where it takes it from the system's `malloc` (`ARROW_DEFAULT_MEMORY_POOL=system`,
+    which `make setup` sets), glibc all of it.
+    """
+    pa.default_memory_pool().release_unused()
+
+
 def warm_up(spark: SparkSession, modules: Sequence[ModuleType]) -> None:
     """Start the workers of local mode, and have them import what their first tasks need: a second for each.
 

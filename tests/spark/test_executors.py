@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -40,6 +44,29 @@ def test_the_driver_is_left_as_it_is() -> None:
     before = gc.get_freeze_count()
     assert list(executors._run(iter, iter([]))) == []
     assert gc.get_freeze_count() == before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another libc gives back what it likes to")
+def test_what_was_freed_between_arrays_that_stay_goes_back_to_the_system() -> None:
+    program = """
+import numpy as np
+from tastemap.executors import release_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+arrays = [np.ones(12_000) for _ in range(1000)]  # 96 MB, each too small for memory of its own
+stays = np.ones(12_000)
+del arrays
+before = resident()
+release_memory()
+print((before - resident()) >> 20)
+"""
+    own = {"PYTHONPATH": str(Path(executors.__file__).parents[1]), "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    environment = os.environ | own
+    command = [sys.executable, "-c", program]
+    told = subprocess.check_output(command, env=environment, text=True)
+    assert int(told) > 80  # MiB
 
 
 def batches_of(frame: DataFrame) -> int:

@@ -202,8 +202,8 @@ def test_a_locale_is_set_only_where_there_is_none(
     assert sourced(file, "LC_ALL", **variables) == expected
 
 
-@pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "ARROW_DEFAULT_MEMORY_POOL"])
-def test_memory_is_given_back_unless_told_otherwise(environment: Path, variable: str) -> None:
+@pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "ARROW_DEFAULT_MEMORY_POOL"])
+def test_freed_memory_serves_all_unless_told_otherwise(environment: Path, variable: str) -> None:
     file = environment / "lib/site-packages/pyspark/conf/spark-env.sh"
     assert sourced(file, variable)
     assert sourced(file, variable, **{variable: "own"}) == "own"

@@ -20,6 +20,7 @@ from scipy import sparse
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition.krylov import Progress, leading_eigenpairs, outside_of
 from tastemap.decomposition.principal import BASIS_BYTES, Decomposition, decompose
+from tastemap.executors import release_memory
 from tastemap.features import Features, loading
 
 Array = npt.NDArray[np.float64]
@@ -174,6 +175,7 @@ def _in_order(
         parts.append(features.apply(block.matrix).astype(dtype))
     stacked = sparse.vstack(parts, format="csr")
     del parts
+    release_memory()  # as much again as what is stacked, in pieces
     order = np.argsort(np.concatenate(ids), kind="stable")
     # By columns: a row's scores are nearer than the columns that are multiplied, which takes a quarter off.
     return [stacked[rows].tocsc() for rows in np.array_split(order, PARTS)]
