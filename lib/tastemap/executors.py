@@ -102,8 +102,8 @@ def release_memory() -> None:
     """Give back to the system what this process has freed, after what took much of it.
 
     What lies between arrays that stay is of use to smaller ones alone, and otherwise no other process has it.
-    Arrow gives back its own; where it takes it from the system's `malloc` (`ARROW_DEFAULT_MEMORY_POOL=system`,
-    which `make setup` sets), glibc all of it.
+    Arrow gives back its own; where that is the system's (`ARROW_DEFAULT_MEMORY_POOL=system`, as `make setup`
+    sets it), glibc gives back all.
     """
     pa.default_memory_pool().release_unused()
 
