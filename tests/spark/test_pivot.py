@@ -153,7 +153,7 @@ def test_every_partition_gets_its_share(spark: SparkSession) -> None:
     users = np.arange(6_000) * 1024  # ids that plain hashing by remainder would heap up
     log = rating_frame([(user, 1, 3.0, None) for user in users])
     # More than one task a core can hold: another round of tasks.
-    large = RatingLog(**{**vars(rating_log(spark, log, 1)), "n_ratings_estimate": 6_000_001})
+    large = RatingLog(**{**vars(rating_log(spark, log, 1)), "n_ratings_estimate": 3_000_001})
     with pivot.gathered(large) as gathered:
         assert gathered.rows.n_partitions == gathered.rows.frame.rdd.getNumPartitions() == 6
         shares = gathered.rows.frame.select(F.spark_partition_id(), "n_rows").collect()
@@ -163,7 +163,10 @@ def test_every_partition_gets_its_share(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize(
     ("n_ratings", "cores", "expected"),
-    [(0, 8, 1), (9_999, 8, 1), (25_000, 8, 3), (10**6, 8, 8), (16_000_000, 8, 8), (16_000_001, 8, 16)],
+    [
+        *[(0, 8, 1), (9_999, 8, 1), (25_000, 8, 3), (10**6, 8, 8), (8_000_000, 8, 8), (8_000_001, 8, 16)],
+        *[(5 * 10**8, 10, 500), (10**9, 10, 500), (4 * 10**9, 10, 2000)],
+    ],
 )
 def test_partitions_are_few_for_few_ratings_and_else_a_multiple_of_the_cores(
     n_ratings: int, cores: int, expected: int
