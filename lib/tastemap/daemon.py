@@ -1,11 +1,11 @@
-"""Spark's daemon on a laptop: the process from which workers are forked, with what they need already loaded.
+"""Spark's daemon in local mode: the process from which workers are forked, what they need already loaded.
 
 Forked workers share what was loaded before them. Loaded in each, NumPy, SciPy, pandas and Arrow take 50 MB
 and a second of CPU a worker. Spark's own daemon loads none of them, for a fork has none of the threads that
 two of them start: OpenBLAS's, which workers can do without, each with a core of its own, and the one in
 which Arrow's jemalloc tidies up, which it otherwise does in between.
 
-`conf/spark-local.conf` names it; `make setup` has installed this package where Spark's Python finds it.
+`session` names it to Spark.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 SETTINGS = {
@@ -29,6 +30,9 @@ SETTINGS = {
     # A live line of Spark's stages would garble the job's own lines.
     "spark.ui.showConsoleProgress": "false",
 }
+
+_DAEMON = "spark.python.daemon.module"
+_PYTHON_PATH = "spark.executorEnv.PYTHONPATH"
 
 
 @contextmanager
@@ -48,10 +52,11 @@ def session(name: str, *, loading: Sequence[str] = ()) -> Iterator[SparkSession]
         # Not under spark-submit, hence local: workers must be this Python, which has the packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
-    for key, value in SETTINGS.items():
-        builder = builder.config(key, value)
     beside = ThreadPoolExecutor(max_workers=1)
     loaded = [beside.submit(import_module, module) for module in loading]
+    SparkContext._ensure_initialized()  # before, nobody knows what spark-submit was told
+    for key, value in (SETTINGS | settings_of_workers(SparkConf())).items():
+        builder = builder.config(key, value)
     spark = builder.getOrCreate()
     wait(loaded[:1])
     beside.shutdown(wait=False)
@@ -61,6 +66,18 @@ def session(name: str, *, loading: Sequence[str] = ()) -> Iterator[SparkSession]
             yield spark
     finally:
         spark.stop()
+
+
+def settings_of_workers(conf: SparkConf) -> dict[str, str]:
+    """Settings by which the workers of local mode are forked from `tastemap.daemon`.
+
+    On a cluster it is not there before the package is sent; nor is it where this package is no folder.
+    """
+    package = Path(__file__).parent
+    if not (conf.get("spark.master") or "local").startswith("local") or not package.is_dir():
+        return {}
+    paths = [path for path in (conf.get(_PYTHON_PATH), str(package.parent)) if path]
+    return {_DAEMON: conf.get(_DAEMON) or "tastemap.daemon", _PYTHON_PATH: os.pathsep.join(paths)}
 
 
 def _ship_package(spark: SparkSession, folder: Path) -> None:

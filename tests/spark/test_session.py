@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyspark import SparkConf
 
 from tastemap import session
 
@@ -59,6 +60,7 @@ try:
             warm=warm,
             frozen=int(frozen),
             daemons=[int(parent), of_rdds],
+            daemon=open(f"/proc/{parent}/cmdline").read() if sys.platform == "linux" else "tastemap.daemon",
             name=spark.sparkContext.appName,
             settings=[spark.conf.get(name) for name in names],
             progress=spark.sparkContext.getConf().get("spark.ui.showConsoleProgress"),
@@ -85,6 +87,29 @@ def environment(scratch: Path) -> dict[str, str]:
     return {**given, "TMPDIR": str(scratch), "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"])}
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("tastemap.daemon", str(LIBRARY))),
+        ({"spark.master": "local[2]"}, ("tastemap.daemon", str(LIBRARY))),
+        (
+            {"spark.executorEnv.PYTHONPATH": "own", "spark.python.daemon.module": "own.daemon"},
+            ("own.daemon", f"own{os.pathsep}{LIBRARY}"),
+        ),
+        # Executors of a cluster have this package only once a job sends it.
+        ({"spark.master": "spark://host:7077"}, None),
+        ({"spark.master": "yarn"}, None),
+    ],
+)
+def test_workers_of_local_mode_alone_are_forked_from_what_is_loaded(
+    given: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    conf = SparkConf(loadDefaults=False).setAll(list(given.items()))
+    found = session.settings_of_workers(conf)
+    names = ("spark.python.daemon.module", "spark.executorEnv.PYTHONPATH")
+    assert found == ({} if expected is None else dict(zip(names, expected, strict=True)))
+
+
 @pytest.mark.slow
 def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     program = f"LIBRARY = {str(LIBRARY)!r}\n{PROGRAM}"
@@ -109,7 +134,7 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     # Workers have what they were warmed up with, and do not look through it after every task.
     assert told["warm"] == "True" and told["frozen"] > 10_000
     # DataFrames and RDDs have workers of one kind, all forked from one process.
-    assert len(set(told["daemons"])) == 1
+    assert len(set(told["daemons"])) == 1 and "tastemap.daemon" in told["daemon"]
     # Whatever happens in it, the session ends.
     assert told["error"] == "the job fails" and told["stopped"]
     assert len(told["folders"]) == 1 and told["left"] == []
