@@ -57,7 +57,7 @@ def sum_arrays(
         arrays = partial(batches)
         flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
         del arrays
-        release_memory()
+        release_memory()  # before the driver goes on, which may need it
         yield from _to_slices(flat)
 
     partials = rows.mapped(slices, _SCHEMA, columns)

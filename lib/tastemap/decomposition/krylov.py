@@ -270,8 +270,9 @@ def _independent(block: Array, least: float) -> Array:
         return block[:, :0]
     inner = inner[np.ix_(long, long)] / np.outer(lengths[long], lengths[long])
     # Of columns that point alike the longest comes first, for of that rounding has spoilt the least.
-    first = 1 - 1e-6 * np.argsort(np.argsort(-lengths[long], kind="stable"))
-    triangle, pivots, rank, _ = lapack.dpstrf(inner * np.outer(first, first), tol=INDEPENDENT**2)
+    place = np.argsort(np.argsort(-lengths[long], kind="stable"))
+    weights = 1 - 1e-6 * place
+    triangle, pivots, rank, _ = lapack.dpstrf(inner * np.outer(weights, weights), tol=INDEPENDENT**2)
     pivots = pivots[:rank] - 1
     # In the order in which they came: that of the pivots is decided by rounding.
     chosen = np.sort(pivots[np.diag(triangle)[:rank] * lengths[long[pivots]] > least])
