@@ -35,7 +35,7 @@ from tastemap.sources.log import RatingLog
 
 RATINGS_PER_PARTITION = 1_000_000
 """Ratings a partition should hold: 4 MB as a block, 60 MB while it is put in order. With half as many a run
-takes a tenth longer; with twice as many as long, and workers 30 MB more."""
+takes a tenth longer; with twice as many 1 or 2 % less long, and each worker takes 30 to 50 MB more."""
 MAX_RATINGS_PER_PARTITION = 2_000_000
 """Ratings a partition holds at most. With many more, ordering them takes several times as long for each, for
 their memory comes anew from the system."""
