@@ -120,7 +120,7 @@ def reduce(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: S
 
         decomposition = principal_components(kept, features, run, config, passed)
         stage.rows = decomposition.passes
-    release_memory()
+    release_memory()  # of the sample and of all products
     featuring.check_variance(decomposition.total_variance)
     return Reduction(features, decomposition, passes)
 

@@ -49,11 +49,12 @@ def test_the_driver_is_left_as_it_is() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another libc gives back what it likes to")
 def test_what_was_freed_between_arrays_that_stay_goes_back_to_the_system() -> None:
     program = """
+import resource
 import numpy as np
 from tastemap.executors import release_memory
 
 def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
 arrays = [np.ones(12_000) for _ in range(1000)]  # 96 MB, each too small for memory of its own
 stays = np.ones(12_000)

@@ -149,10 +149,7 @@ def leading_eigenpairs(
             unknown = outside_of(basis.columns, rng.standard_normal((dimension, block_size)))
             block = orthonormal(unknown, basis.columns, 0.0)
         if basis.width + block.shape[1] > basis.room:
-            if basis.room == dimension:
-                block = block[:, : dimension - basis.width]
-            else:
-                basis.restart(values, rotation, k + block_size)
+            basis.restart(values, rotation, k + block_size)
         del left, outside  # in a pass memory is scarcest, for then workers need theirs
 
 
