@@ -22,9 +22,6 @@ SECTIONS = (
     *("evaluation", "profiles", "privacy", "report", "run"),
 )
 
-DRAWING = ("tastemap.report.page", "sklearn.manifold")
-"""What the report is made with, where it is installed."""
-
 
 def main() -> str:
     """Parse, run, and say what came of it."""
@@ -32,7 +29,7 @@ def main() -> str:
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap.session import session
 
-    with session("tastemap: cluster users", loading=["tastemap.pipeline", *DRAWING]) as spark:
+    with session("tastemap: cluster users", loading="tastemap.pipeline") as spark:
         from tastemap import pipeline, summary
 
         result = pipeline.cluster_users(

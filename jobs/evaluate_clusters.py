@@ -27,7 +27,7 @@ def main() -> str:
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap.session import session
 
-    with session("tastemap: evaluate clusters", loading=["tastemap.evaluation.pipeline"]) as spark:
+    with session("tastemap: evaluate clusters", loading="tastemap.evaluation.pipeline") as spark:
         from tastemap.evaluation import pipeline, summary
 
         result = pipeline.evaluate_clusters(

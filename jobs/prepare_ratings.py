@@ -25,7 +25,7 @@ def main() -> str:
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap.session import session
 
-    with session("tastemap: prepare ratings", loading=["tastemap.preparation"]) as spark:
+    with session("tastemap: prepare ratings", loading="tastemap.preparation") as spark:
         from tastemap.preparation import prepare_ratings
 
         manifest = prepare_ratings(

@@ -6,8 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -36,30 +36,29 @@ _PYTHON_PATH = "spark.executorEnv.PYTHONPATH"
 
 
 @contextmanager
-def session(name: str, *, loading: Sequence[str] = ()) -> Iterator[SparkSession]:
+def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
     """A session for a job, stopped at its end; master and resources come from spark-submit.
 
     Parameters
     ----------
     name : str
         Of the application.
-    loading : sequence of str, optional
-        Modules to import while Spark starts: that takes three seconds on one core, and so does all that a job
-        needs. The first is there then, of the others perhaps not all. What is wrong with one is told to
-        whoever imports it.
+    loading : str, optional
+        Module to import while Spark starts, with all that the job needs: either takes seconds on one core.
+        What is wrong with it is told to whoever imports it.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         # Not under spark-submit, hence local: workers must be this Python, which has the packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
     beside = ThreadPoolExecutor(max_workers=1)
-    loaded = [beside.submit(import_module, module) for module in loading]
+    if loading is not None:
+        beside.submit(import_module, loading)
     SparkContext._ensure_initialized()  # before, nobody knows what spark-submit was told
     for key, value in (SETTINGS | settings_of_workers(SparkConf())).items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
-    wait(loaded[:1])
-    beside.shutdown(wait=False)
+    beside.shutdown()
     try:
         with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
             _ship_package(spark, Path(folder))

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from pyspark.ml import Model, PipelineModel
 from pyspark.sql import SparkSession
-from scipy.optimize import linear_sum_assignment
 
 from tastemap import vectors
 from tastemap.blocks import Block, BlockMatrix
@@ -260,6 +259,8 @@ def numbering(overlap: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], tu
     counterparts : tuple
         For each number the earlier cluster, if any.
     """
+    from scipy.optimize import linear_sum_assignment  # only here: runs that start anew need not load it
+
     pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
     earlier = {int(new): int(old) for old, new in pairs if overlap[old, new] > 0}
     free = (number for number in count() if number not in earlier.values())

@@ -42,7 +42,7 @@ def where(batches):
 
 
 try:
-    with session("a job by name", loading=["broken"]) as spark:
+    with session("a job by name", loading="broken") as spark:
         begun = sys.modules.pop("loads").n  # by session
         try:
             import broken
@@ -108,6 +108,14 @@ def test_workers_of_local_mode_alone_are_forked_from_what_is_loaded(
     found = session.settings_of_workers(conf)
     names = ("spark.python.daemon.module", "spark.executorEnv.PYTHONPATH")
     assert found == ({} if expected is None else dict(zip(names, expected, strict=True)))
+
+
+def test_what_embeds_and_draws_is_not_loaded_before_the_pca_is_done() -> None:
+    late = ("bokeh", "sklearn", "scipy.stats", "scipy.optimize")
+    program = f"import sys, tastemap.pipeline; print([name for name in {late} if name in sys.modules])"
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
+    told = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert told == "[]\n"
 
 
 @pytest.mark.slow

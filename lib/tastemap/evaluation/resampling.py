@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import poisson
+from scipy.special import pdtr
 
 from tastemap.blocks import Block, Load
 from tastemap.hashing import uniform
 
 _STREAM = 1 << 32
 """Added to seeds: by the same chance KMeans chooses its sample, which must not be of those who come never."""
-_AT_MOST = poisson.cdf(np.arange(20), mu=1.0)
+_AT_MOST = pdtr(np.arange(20), 1.0)
 """Chance that a user comes at most 0, 1, 2 ... times."""
 
 

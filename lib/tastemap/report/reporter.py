@@ -94,7 +94,11 @@ class Reporter:
         self._failed = False
 
     def choose_people(self) -> None:
-        """Sample the users and embed them, beside what comes next."""
+        """Sample the users and embed them, beside what comes next.
+
+        What embeds is loaded as late as here, and what draws when there is something to draw: before, the PCA
+        needs the memory.
+        """
         seed = self._config.run.seed
         sampled = self._beside.submit(sample.choose_people, self._scores, seed)
 
@@ -176,14 +180,21 @@ class Reporter:
                 user_ids=self._config.report.report_user_ids,
             )
 
-        # Only here, for Bokeh may be missing.
-        from tastemap.report import page
+        def drawn() -> Drawn:
+            from tastemap.report import page  # only here, for Bokeh may be missing
+
+            return page.draw(without_members.result())
+
+        def drawn_members() -> Charts:
+            from tastemap.report import page
+
+            return page.draw_members(self._shown.result())
 
         without_members = self._beside.submit(shown)
-        self._drawn = self._beside.submit(lambda: page.draw(without_members.result()))
+        self._drawn = self._beside.submit(drawn)
         members = self._members(tables["cluster_movies"], clusters.n_clusters)
         self._shown = self._beside.submit(_with_members, without_members, members)
-        self._drawn_members = self._beside.submit(lambda: page.draw_members(self._shown.result()))
+        self._drawn_members = self._beside.submit(drawn_members)
         return sum(len(each.active) + len(each.typical) for each in members)
 
     def write(self, manifest: Mapping[str, Any]) -> int:
