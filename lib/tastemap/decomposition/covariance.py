@@ -13,6 +13,7 @@ from scipy import sparse
 
 from tastemap import vectors
 from tastemap.blocks import Block, BlockMatrix
+from tastemap.executors import release_memory
 
 Array = npt.NDArray[np.float64]
 
@@ -70,7 +71,7 @@ class Covariance:
 
     def multiply(self, block: Array) -> Array:
         """C X for X of shape (d, b)."""
-        block = block.astype(self._dtype, copy=False)
+        block = np.ascontiguousarray(block, self._dtype)  # row by row, as sparse rows are multiplied with it
         if self._moments is None:
             return self._first(block)
         # A row's scores are shifted before they are multiplied back: the large part that the means
@@ -99,6 +100,7 @@ class Covariance:
         def partial(blocks: Iterator[Block]) -> Sequence[Array]:
             return _products(blocks, *shared.value, moments=moments)
 
+        release_memory()  # workers need theirs now
         try:
             return self._matrix.sum_over_blocks(partial, shapes)
         finally:
@@ -123,4 +125,5 @@ def _products(blocks: Iterator[Block], block: Array, shift: Array, *, moments: b
             turned = matrix.tocsc()
         scores = vectors.with_values(turned, turned.data.astype(block.dtype, copy=False)) @ block
         product += turned.T @ (scores - shift)
+        del loaded, matrix, turned, scores  # before the next is loaded
     return (product, sums, squares, count) if moments else (product,)

@@ -125,7 +125,8 @@ def from_pairs(pairs: Eigenpairs, moments: Moments) -> Decomposition:
     if k > moments.n_rows:
         raise ValueError(f"k is {k}, allowed are 1 to {moments.n_rows}, the number of rows")
     return Decomposition(
-        components=fix_signs(pairs.vectors),
+        # Row by row, as they come back from a file: scores are then the same to the last bit.
+        components=np.ascontiguousarray(fix_signs(pairs.vectors)),
         mean=moments.mean,
         variance=pairs.values,
         residuals=pairs.residuals,

@@ -12,6 +12,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +22,18 @@ from scipy import sparse
 
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition.krylov import Progress, leading_eigenpairs, outside_of
+from tastemap.decomposition.packed import Packed
 from tastemap.decomposition.principal import BASIS_BYTES, Decomposition, decompose
 from tastemap.executors import release_memory
 from tastemap.features import Features, loading
+from tastemap.hashing import uniform
 
 Array = npt.NDArray[np.float64]
 
 ROWS = 1 << 16
 """Rows of the sample; where there are fewer, all. What it knows depends on its size, not on the whole's."""
 VALUES = 1 << 24
-"""Ratings of the sample. Each takes 20 bytes on the driver for a moment (features of movies), then 8."""
+"""Ratings of the sample. Each takes four bytes on the driver (features of up to 65,536 movies)."""
 COLUMNS_BYTES = 64 << 20
 """Columns to start with, d · b · 8 bytes: a worker holds three such arrays, the driver one for each of up to
 16 tasks. Where they would take more, the iteration starts at random, with fewer."""
@@ -42,12 +47,16 @@ STEPS = 3
 """Of conjugate gradients in a correction, each a product with the sample's covariance: a third of a second at
 Netflix's size. Of 50 components there the pass that follows leaves a share of 0.0036 in residuals, after two
 steps half as much again, after six four fifths; without a correction 0.0099, and a pass more is needed."""
-PARTS = 8
-"""Of the sample, each multiplied in a thread; as many on every machine, so that results are the same."""
+PARTS = 16
+"""Of the sample, each unpacked and multiplied in a thread; as many on every machine, so that results are the
+same."""
+PLACES = 1 << 33
+"""Seed of the chance by which rows come into parts: none by which they come into the sample."""
 PASSES = 60
 """Over the sample, at most."""
 ROUGH = 1e-2
-"""Tolerance on a part of the rows: a closer look would tell more of the sample, not of the rest."""
+"""Tolerance on a part of the rows: a closer look would tell more of the sample, not of the rest. Rough values
+serve as well."""
 FINE = 1e-4
 """Tolerance, or less where less is asked for, on all of them: what they fit into makes passes cheap. Down to
 here single precision serves, in half the time."""
@@ -93,7 +102,8 @@ class Sample:
         scale = np.maximum(values, eps * largest) if largest > 0 else np.ones_like(values)
         lengths = np.linalg.norm(residuals, axis=0)
         scale, leading = scale.astype(self.precision), vectors.astype(self.precision)
-        left = direction = (residuals / np.where(lengths > 0, lengths, 1.0)).astype(self.precision)
+        scaled = residuals / np.where(lengths > 0, lengths, 1.0)
+        left = direction = np.ascontiguousarray(scaled, self.precision)
         squares = np.einsum("ij,ij->j", left, left)
         found = np.zeros_like(left)
         for _ in range(STEPS):
@@ -145,8 +155,10 @@ def draw(
     share = min(1.0, ROWS / max(size[0], 1), VALUES / max(size[1], 1))
     tol = min(tol, FINE) if share == 1 else max(tol, ROUGH)
     dtype = np.float32 if tol >= FINE else np.float64
-    parts = _in_order(matrix.sample(share, seed), features, dtype)
-    if sum(part.shape[0] for part in parts) < 2:
+    packed = partial(Packed.of, rough=tol >= ROUGH)
+    parts = _in_parts(matrix.sample(share, seed), features, dtype, packed)
+    release_memory()  # of what they were packed from
+    if sum(part.matrix.shape[0] for part in parts) < 2:
         return None
     multiply = _covariance(parts)
     pairs = leading_eigenpairs(
@@ -165,39 +177,55 @@ def draw(
     return Sample(start, multiply, dtype)
 
 
-def _in_order(
-    blocks: Iterator[Block], features: Features, dtype: type[np.floating]
-) -> list[sparse.csc_matrix]:
-    """Features of all rows of blocks, in the order of their ids, whatever that of the blocks, in `PARTS`."""
-    ids, parts = [np.empty(0, np.int64)], [sparse.csr_matrix((0, features.n_features), dtype=dtype)]
-    for block in blocks:  # one by one: features of all at once would take three times the memory
-        ids.append(block.ids)
-        parts.append(features.apply(block.matrix).astype(dtype))
-    stacked = sparse.vstack(parts, format="csr")
-    del parts
-    release_memory()  # as much again as what is stacked, in pieces
-    order = np.argsort(np.concatenate(ids), kind="stable")
-    # By columns: a row's scores are nearer than the columns that are multiplied, which takes a quarter off.
-    return [stacked[rows].tocsc() for rows in np.array_split(order, PARTS)]
+def _in_parts(
+    blocks: Iterator[Block],
+    features: Features,
+    dtype: type[np.floating],
+    pack: Callable[[Any], Packed[Any]],
+) -> list[Packed[sparse.csc_matrix]]:
+    """Features of all rows of blocks, in parts of about equal size, whatever the order of the blocks.
+
+    Both the part and the place in it are told by a row's id alone.
+    """
+    ids: list[list[npt.NDArray[np.int64]]] = [[] for _ in range(PARTS)]
+    pieces: list[list[Packed[sparse.csr_matrix]]] = [[] for _ in range(PARTS)]
+    for block in blocks:
+        places = (uniform(block.ids, PLACES) * PARTS).astype(np.int64)
+        order = np.argsort(places, kind="stable")
+        rows = features.apply(block.matrix[order]).astype(dtype)
+        ends = np.searchsorted(places[order], np.arange(PARTS + 1))
+        for part, (start, end) in enumerate(pairwise(ends)):
+            if start < end:
+                ids[part].append(block.ids[order[start:end]])
+                pieces[part].append(pack(rows[start:end]))
+    parts = []
+    for of_part in ids:
+        one = pieces.pop(0)  # one part after the other, for all of them unpacked are twice as large
+        if one:
+            stacked = sparse.vstack([piece.unpacked() for piece in one], format="csr")
+            # By columns: a row's scores are nearer than the columns that are multiplied, a quarter off.
+            parts.append(pack(stacked[np.argsort(np.concatenate(of_part))].tocsc()))
+    return parts
 
 
-def _covariance(parts: Sequence[sparse.csc_matrix]) -> Callable[[Array], Array]:
+def _covariance(parts: Sequence[Packed[sparse.csc_matrix]]) -> Callable[[Array], Array]:
     """Product with the covariance of rows in parts, in their precision; parts are multiplied in threads."""
-    n_rows = sum(part.shape[0] for part in parts)
-    sums = [np.asarray(part.sum(axis=0, dtype=np.float64)).ravel() for part in parts]
+    n_rows = sum(part.matrix.shape[0] for part in parts)
+    sums = [np.asarray(part.unpacked().sum(axis=0, dtype=np.float64)).ravel() for part in parts]
     mean = np.sum(sums, axis=0) / n_rows
-    dtype = parts[0].dtype
+    dtype = parts[0].matrix.dtype
     # A product at a time for each core, for that is what its cache holds.
     threads = os.cpu_count() or 1
 
     def multiply(block: Array) -> Array:
-        columns = block.astype(dtype, copy=False)
+        columns = np.ascontiguousarray(block, dtype)
         of_mean = (mean.astype(block.dtype) @ block).astype(dtype)
 
-        def one(part: sparse.csc_matrix) -> npt.NDArray[np.floating]:
-            return np.asarray(part.T @ (part @ columns - of_mean))
+        def one(part: Packed[sparse.csc_matrix]) -> npt.NDArray[np.floating]:
+            rows = part.unpacked()
+            return np.asarray(rows.T @ (rows @ columns - of_mean))
 
-        total = np.zeros_like(block)
+        total = np.zeros(block.shape, block.dtype)
         # Threads, for SciPy lets go of Python's lock while it multiplies.
         with ThreadPoolExecutor(threads) as pool:
             for product in pool.map(one, parts):
