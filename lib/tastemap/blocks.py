@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from scipy import sparse
 
 from tastemap import compact, schemas, vectors
 from tastemap.aggregation import Array, sum_arrays, sum_by_key
-from tastemap.executors import ArrowFunction
+from tastemap.executors import ArrowFunction, releasing
 from tastemap.hashing import uniform
 from tastemap.rows import Rows
 
@@ -49,16 +50,17 @@ class Block:
     years: npt.NDArray[np.int16] | None = None
     """Year of each value of the matrix, since 1970, or `NO_YEAR`; None where nobody needs them."""
 
-    def in_parts(self, size: int) -> Iterator[Block]:
-        """The rows, at most so many at a time: where users rate little, a block has very many of them."""
-        if self.ids.size <= size:
-            yield self
-            return
-        for start in range(0, self.ids.size, size):
-            rows = slice(start, start + size)
-            first, last = self.matrix.indptr[[start, min(start + size, self.ids.size)]]
-            years = None if self.years is None else self.years[first:last]
-            yield Block(self.ids[rows], self.matrix[rows], years)
+    def in_parts(self, size: int, n_values: int | None = None) -> Iterator[Block]:
+        """The rows, at most so many at a time: where users rate little, a block has very many of them.
+
+        With `n_values` there are at most so many ratings in a part, unless they are one user's.
+        """
+        for rows, values in vectors.runs(self.matrix, rows=size, values=n_values):
+            if rows.stop - rows.start == self.ids.size:
+                yield self
+                return
+            years = None if self.years is None else self.years[values]
+            yield Block(self.ids[rows], vectors.run_of(self.matrix, rows, values), years)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class BlockFrame(Generic[B]):
         return self.rows.mapped(partial(_load_blocks, self.load, function), schema, self.columns)
 
     def _mapped(self, function: BlockFunction[B], schema: StructType | str) -> Rows:
-        loaded = partial(_load_blocks, self.load, function)
+        loaded = releasing(partial(_load_blocks, self.load, function))
         return self.rows.in_few_tasks().mapped(loaded, schema, self.columns)
 
     def sum_over_blocks(self, function: BlockSums[B], shapes: Sequence[tuple[int, ...]]) -> list[Array]:
@@ -113,7 +115,8 @@ class BlockFrame(Generic[B]):
     def sum_by_key(self, function: BlockFunction[B], schema: pa.Schema) -> pa.Table:
         """Sum the rows, of the given schema, that `function` makes of blocks, by their first column."""
         rows = self.rows.in_few_tasks()
-        return sum_by_key(rows, self.columns, partial(_load_blocks, self.load, function), schema)
+        loaded = releasing(partial(_load_blocks, self.load, function))
+        return sum_by_key(rows, self.columns, loaded, schema)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ class DatedMatrix(BlockMatrix):
 
 
 def _load_blocks(load: Load[B], function: Callable[[Iterator[B]], T], batches: Iterator[pa.RecordBatch]) -> T:
-    return function(block for batch in batches for block in load(batch))
+    # No loop, whose variable would keep a block while the next is loaded.
+    return function(chain.from_iterable(map(load, batches)))
 
 
 def encode(block: Block) -> pa.RecordBatch:
@@ -172,13 +176,14 @@ def decode(batch: pa.RecordBatch, n_columns: int) -> Iterator[Block]:
 
     Their arrays are not to be written to.
     """
-    for row in range(batch.num_rows):
-        ids, indptr, indices, values = (
-            compact.read(batch[name][row]).values() for name in BlockMatrix.columns
-        )
-        dated = "years" in batch.schema.names and batch["years"][row].is_valid
-        years = compact.read(batch["years"][row]).values() if dated else None
-        yield Block(ids, vectors.csr(values, indices, indptr, n_columns), years)
+    return (_decoded(batch, row, n_columns) for row in range(batch.num_rows))
+
+
+def _decoded(batch: pa.RecordBatch, row: int, n_columns: int) -> Block:
+    ids, indptr, indices, values = (compact.read(batch[name][row]).values() for name in BlockMatrix.columns)
+    dated = "years" in batch.schema.names and batch["years"][row].is_valid
+    years = compact.read(batch["years"][row]).values() if dated else None
+    return Block(ids, vectors.csr(values, indices, indptr, n_columns), years)
 
 
 def from_vectors(n_columns: int, max_values: int = 1 << 21) -> ArrowFunction:

@@ -40,6 +40,16 @@ def _chain(
     return second(first(batches))
 
 
+def releasing(function: ArrowFunction) -> ArrowFunction:
+    """The same, and memory given back at the end, for tasks of seconds: workers outlive them."""
+    return chained(function, _release_after)
+
+
+def _release_after(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
+    release_memory()
+
+
 def grouped(batches: Iterator[pa.RecordBatch], n_bytes: int) -> Iterator[list[pa.RecordBatch]]:
     """Batches in lists of at least so many bytes each; of the last there may be fewer."""
     group: list[pa.RecordBatch] = []

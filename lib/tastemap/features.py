@@ -98,9 +98,11 @@ def loading(features: Features, matrix: BlockMatrix) -> BlockMatrix:
     """A matrix of ratings, loaded as features."""
     load = matrix.load
 
+    def of_block(block: Block) -> Block:
+        return Block(block.ids, features.apply(block.matrix))
+
     def load_features(batch: pa.RecordBatch) -> Iterator[Block]:
-        for block in load(batch):
-            yield Block(block.ids, features.apply(block.matrix))
+        return map(of_block, load(batch))
 
     return replace(matrix, load=load_features, n_columns=features.n_features)
 

@@ -24,7 +24,6 @@ from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.errors import UserError
 from tastemap.evaluation.choice import Choice, choose
 from tastemap.evaluation.evaluate import evaluate, hold_out
-from tastemap.executors import release_memory
 from tastemap.features import Features
 from tastemap.intake import Cleaned
 from tastemap.runs import Run
@@ -120,7 +119,6 @@ def reduce(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: S
 
         decomposition = principal_components(kept, features, run, config, passed)
         stage.rows = decomposition.passes
-    release_memory()  # of the sample and of all products
     featuring.check_variance(decomposition.total_variance)
     return Reduction(features, decomposition, passes)
 

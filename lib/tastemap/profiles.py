@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ N_ENDS = 10
 MAX_HISTOGRAM_BARS = 21
 CELLS = 1 << 21
 """Cells of the dense arrays, users by rating bars, labels or years, that are made at a time: 16 MB."""
+VALUES = 1 << 18
+"""Ratings that are counted at a time, or as many as there are cells of clusters and movies: 60 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,18 @@ def aggregate(scored: ScoredMatrix, clusters: Clusters, axes: Axes) -> Aggregate
     """Count what the clusters rated: one pass over the blocks, k · d · 24 bytes a task."""
     k, d = clusters.n_clusters, axes.labels.shape[0]
     h, n_labels, y = axes.bars.size, axes.labels.shape[1], len(axes.years)
-    n_places = h + n_labels + y
+    at_most = max(1, CELLS // (h + n_labels + y)), max(VALUES, k * d)
 
     def partial(blocks: Iterator[ScoredBlock]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
-        for users in (users for block in blocks for users in block.in_parts(max(1, CELLS // n_places))):
-            assigned = clusters.assign(users.scores.scores)
-            for total, found in zip(totals, aggregate_block(users.ratings, assigned, axes), strict=True):
-                total += found
+        parts = chain.from_iterable(block.in_parts(*at_most) for block in blocks)
+        for found in map(of_users, parts):
+            for total, part in zip(totals, found, strict=True):
+                total += part
         return totals
+
+    def of_users(users: ScoredBlock) -> list[Array]:
+        return aggregate_block(users.ratings, clusters.assign(users.scores.scores), axes)
 
     shapes = [(k, d), (k, d), (k, h), (k,), (k,), (k,), (k, h), (k,), (k, n_labels), (k, y), (k, y)]
     shapes.append((k, d + 1))

@@ -68,10 +68,10 @@ class ScoredBlock:
     ratings: Block
     scores: ScoreBlock
 
-    def in_parts(self, size: int) -> Iterator[ScoredBlock]:
-        """The users, at most so many at a time."""
+    def in_parts(self, size: int, n_values: int) -> Iterator[ScoredBlock]:
+        """The users, at most so many at a time, with at most so many ratings if they are two."""
         start = 0
-        for part in self.ratings.in_parts(size):
+        for part in self.ratings.in_parts(size, n_values):
             yield ScoredBlock(part, self.scores[start : start + part.ids.size])
             start += part.ids.size
 

@@ -49,7 +49,8 @@ class StageEvent:
 class Stages:
     """Times stages, says so in the log, and gives the Spark jobs of each a group of their own.
 
-    The group bears the stage's name, which Spark's web page shows beside its jobs.
+    The group bears the stage's name, which Spark's web page shows beside its jobs. What a stage has freed is
+    given back to the system: the next may need it elsewhere.
     """
 
     def __init__(self, spark: SparkSession) -> None:
@@ -59,6 +60,8 @@ class Stages:
     @contextmanager
     def __call__(self, name: str, unit: str) -> Iterator[Stage]:
         """Time a stage; whoever runs it sets its `rows`."""
+        from tastemap.executors import release_memory  # only here, for it comes with Spark
+
         stage = Stage(name, unit=unit)
         group = f"tastemap-{uuid.uuid4().hex}"
 
@@ -74,6 +77,7 @@ class Stages:
             stage.seconds = round(time.perf_counter() - start, 3)
             log.debug("%s failed", name, extra=event(FAILED))
             raise
+        release_memory()
         stage.seconds = round(time.perf_counter() - start, 3)
         self._done.append(stage)
         line = "%-22s %15s %-10s %8.1f s"

@@ -6,6 +6,7 @@ indices and values; type 1 is dense, with values only (`pyspark.ml.linalg.Vector
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,32 @@ def csr(
     matrix.data, matrix.indices = data, indices
     matrix.indptr = indptr.astype(indices.dtype, copy=False)
     return matrix
+
+
+def runs(
+    matrix: sparse.csr_matrix, *, rows: int | None = None, values: int | None = None
+) -> Iterator[tuple[slice, slice]]:
+    """Rows one after the other: at most so many at a time, and of two or more at most so many stored values.
+
+    Yields
+    ------
+    rows, values : slice
+        Of the matrix, and of what it stores.
+    """
+    indptr, start = matrix.indptr, 0
+    while start < matrix.shape[0]:
+        stop = matrix.shape[0] if rows is None else min(start + rows, matrix.shape[0])
+        if values is not None:
+            stop = min(stop, int(np.searchsorted(indptr, indptr[start] + values, side="right")) - 1)
+        stop = max(stop, start + 1)
+        yield slice(start, stop), slice(indptr[start], indptr[stop])
+        start = stop
+
+
+def run_of(matrix: sparse.csr_matrix, rows: slice, values: slice) -> sparse.csr_matrix:
+    """The rows of a run; nothing that they store is copied."""
+    indptr = matrix.indptr[rows.start : rows.stop + 1] - values.start
+    return csr(matrix.data[values], matrix.indices[values], indptr, matrix.shape[1])
 
 
 def select(matrix: sparse.csr_matrix, chosen: npt.NDArray[np.bool_]) -> sparse.csr_matrix:

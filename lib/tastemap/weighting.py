@@ -23,6 +23,8 @@ from tastemap.persistence import ArraysReader, ArraysWriter
 
 Array = npt.NDArray[np.float64]
 
+VALUES = 1 << 17
+"""Ratings that are weighed at a time: what it takes beside the weights, 16 bytes each, stays in the cache."""
 ROUNDING = 1e-9
 """Vectors that are shorter are zeros but for rounding: of length 1 they would be noise for taste."""
 
@@ -55,13 +57,12 @@ class Weighting:
     def apply(self, ratings: sparse.csr_matrix) -> sparse.csr_matrix:
         """Weights in float64 for ratings of shape (n, d); the pattern of what is stored stays.
 
-        It runs in every pass over the data, so it is written to read each value few times.
+        It runs in every pass over the data, so it is written to read each value few times, and to take little
+        memory beside the weights.
         """
-        weights = self._weights(ratings)
-        if self.normalize:
-            lengths = np.sqrt(vectors.row_sums(weights * weights, ratings))
-            scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > ROUNDING)
-            weights *= _spread(scale, ratings)
+        weights = np.empty(ratings.nnz)
+        for rows, values in vectors.runs(ratings, values=VALUES):
+            weights[values] = self._of_users(vectors.run_of(ratings, rows, values))
         return vectors.csr(weights, ratings.indices, ratings.indptr, ratings.shape[1])
 
     @property
@@ -81,6 +82,14 @@ class Weighting:
         expected: Array = (self.global_mean + self.movie_effects)[ratings.indices]
         np.subtract(ratings.data, expected, out=expected)  # in place: a block has millions
         return expected
+
+    def _of_users(self, ratings: sparse.csr_matrix) -> Array:
+        weights = self._weights(ratings)
+        if self.normalize:
+            lengths = np.sqrt(vectors.row_sums(weights * weights, ratings))
+            scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > ROUNDING)
+            weights *= _spread(scale, ratings)
+        return weights
 
     def _weights(self, ratings: sparse.csr_matrix) -> Array:
         if self.kind == "rated":

@@ -70,6 +70,15 @@ print((before - resident()) >> 20)
     assert int(told) > 80  # MiB
 
 
+def test_a_task_of_seconds_gives_back_what_it_has_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(executors, "release_memory", lambda: told.append("released"))
+    batches = [pa.record_batch({"n": [number]}) for number in range(2)]
+    for batch in executors.releasing(iter)(iter(batches)):
+        told.append(batch["n"][0].as_py())
+    assert told == [0, 1, "released"]
+
+
 def batches_of(frame: DataFrame) -> int:
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist([{"n": sum(1 for _ in batches)}])

@@ -68,7 +68,11 @@ def expected_clusters() -> pd.Series:
 
 
 @pytest.mark.parametrize("n_partitions", [1, 3, 7, MAX_PARTIALS_ON_DRIVER + 1])
-def test_aggregates_against_pandas_however_partitioned(spark: SparkSession, n_partitions: int) -> None:
+def test_aggregates_against_pandas_however_partitioned(
+    spark: SparkSession, n_partitions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profiles, "VALUES", 1)
+    assert len(LOG) > 2 * SEGMENTS.model.n_clusters * D  # hence several parts of a block
     found = profiles.aggregate(together(spark, n_partitions), SEGMENTS.model, AXES)
     rated = LOG.assign(cluster=LOG["user_id"].map(expected_clusters()), rating=LOG["rating"].astype(float))
     cells = rated.pivot_table(index="cluster", columns="movie_id", values="rating", aggfunc=["size", "sum"])
@@ -110,9 +114,10 @@ def test_ratings_and_scores_stay_together(
 
 
 @pytest.mark.parametrize("size", [1, 7, len(TABLE) - 1, len(TABLE), 1000])
-def test_parts_of_a_block_have_the_scores_of_their_users(size: int) -> None:
+@pytest.mark.parametrize("n_values", [1, 1 << 20])
+def test_parts_of_a_block_have_the_scores_of_their_users(size: int, n_values: int) -> None:
     block = ScoredBlock(BLOCK, segmentation.score_block(BLOCK, SEGMENTS.projection))
-    parts = list(block.in_parts(size))
+    parts = list(block.in_parts(size, n_values))
     assert max(part.ratings.ids.size for part in parts) <= size
     assert sum(part.ratings.ids.size for part in parts) == len(TABLE)
     for part in parts:

@@ -34,6 +34,14 @@ def test_jobs_of_a_stage_are_counted(spark: SparkSession, caplog: pytest.LogCapt
     ]
 
 
+def test_what_a_stage_has_freed_is_given_back(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[str] = []
+    monkeypatch.setattr("tastemap.executors.release_memory", lambda: given_back.append("memory"))
+    with Stages(spark)("count", "rows"):
+        assert not given_back
+    assert given_back == ["memory"]
+
+
 def test_group_of_before_comes_back_even_after_an_error(
     spark: SparkSession, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -190,6 +190,10 @@ def test_parts_of_a_block(size: int, dated: bool) -> None:
     assert [part.ids.size for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert np.concatenate([part.ids for part in parts]).tolist() == list(range(100, 120))
     assert (sparse.vstack([part.matrix for part in parts]) != matrix).nnz == 0
+    few = list(Block(np.arange(100, 120), matrix, years).in_parts(size, 5))
+    assert all(part.ids.size == 1 or part.matrix.nnz <= 5 for part in few)
+    assert len(few) > 2
+    assert (sparse.vstack([part.matrix for part in few]) != matrix).nnz == 0
     if dated:
         assert np.concatenate([part.years for part in parts]).tolist() == list(range(matrix.nnz))  # type: ignore[misc]
     else:

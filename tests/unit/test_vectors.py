@@ -114,3 +114,25 @@ def test_no_vectors_at_all() -> None:
     assert vectors.to_csr(to_arrow([]), 7).shape == (0, 7)
     assert len(vectors.from_csr(sparse.csr_matrix((0, 7)))) == 0
     assert len(vectors.from_dense(np.zeros((0, 7)))) == 0
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_runs_of_rows_are_all_rows_in_parts_of_bounded_size(data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 6), max_size=20))
+    n_rows = data.draw(st.none() | st.integers(1, 8))
+    n_values = data.draw(st.none() | st.integers(1, 12))
+    indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int32)]).astype(np.int32)
+    columns = np.concatenate([np.arange(length) for length in [0, *lengths]]).astype(np.int32)
+    matrix = vectors.csr(np.arange(1.0, columns.size + 1), columns, indptr, 6)
+    runs = list(vectors.runs(matrix, rows=n_rows, values=n_values))
+    parts = [vectors.run_of(matrix, *run) for run in runs]
+    assert sum(part.shape[0] for part in parts) == len(lengths)
+    for (rows, values), part in zip(runs, parts, strict=True):
+        np.testing.assert_array_equal(part.toarray(), matrix.toarray()[rows])
+        np.testing.assert_array_equal(part.data, matrix.data[values])
+        assert 0 < part.shape[0] <= (n_rows or len(lengths))
+        assert part.shape[0] == 1 or part.nnz <= (n_values or matrix.nnz)
+    for (rows, _), part in zip(runs[:-1], parts, strict=False):  # none could have taken one more
+        more = part.nnz + lengths[rows.stop]
+        assert part.shape[0] == n_rows or (n_values is not None and more > n_values)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from logs import latest
+from logs import latest, random_log
 from logs import to_block as block_of
 from strategies import rating_frame, rating_logs
 from tastemap.config import WeightingConfig
@@ -181,3 +181,18 @@ def test_fit_without_shrinkage_or_ratings() -> None:
     nothing = fit(np.zeros(2, dtype=np.int64), np.zeros(2), config)
     assert nothing.global_mean == 0.0
     np.testing.assert_array_equal(nothing.movie_effects, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_a_user_are_the_same_whoever_they_are_weighed_with(
+    kind: str, normalize: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = random_log(60, 30, 900, seed=1)
+    movie_ids = np.unique(log["movie_id"]).astype(np.int32)
+    ratings = block_of(log, movie_ids).matrix
+    weighting = fitted(log, movie_ids, settings_of(weighting=kind, normalize=normalize))
+    together = weighting.apply(ratings)
+    for values in (1, 40, ratings.nnz):
+        monkeypatch.setattr("tastemap.weighting.VALUES", values)
+        np.testing.assert_array_equal(weighting.apply(ratings).data, together.data)

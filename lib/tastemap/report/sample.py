@@ -15,7 +15,7 @@ from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
-from tastemap.executors import map_in_arrow
+from tastemap.executors import map_in_arrow, release_memory
 from tastemap.report.content import Array, Members, MovieIds, People
 
 N_PEOPLE = 2_000
@@ -131,16 +131,19 @@ def look_up(
     ids = np.array(sorted(wanted), dtype=np.int64)
 
     def find(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        for block in blocks:
-            rows = np.flatnonzero(np.isin(block.ids, ids))
-            if rows.size:
-                here = block.ids[rows]
-                stars = [
-                    ratings_of(block, int(row), columns[wanted[int(user)]])
-                    for row, user in zip(rows, here, strict=True)
-                ]
-                cells = pa.array(stars, pa.list_(pa.float32()))
-                yield pa.record_batch([pa.array(here), cells], names=["user_id", "stars"])
+        for found in map(find_in, blocks):
+            release_memory()  # of a block of which next to nothing was wanted
+            yield found
+
+    def find_in(block: Block) -> pa.RecordBatch:
+        rows = np.flatnonzero(np.isin(block.ids, ids))
+        users = block.ids[rows]
+        stars = [
+            ratings_of(block, int(row), columns[wanted[int(user)]])
+            for row, user in zip(rows, users, strict=True)
+        ]
+        cells = pa.array(stars, pa.list_(pa.float32()))
+        return pa.record_batch([pa.array(users), cells], names=["user_id", "stars"])
 
     found = matrix.map_blocks(find, "user_id long, stars array<float>").toPandas()
     return {
