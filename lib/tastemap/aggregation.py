@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from tastemap.executors import ArrowFunction, chained, release_memory
+from tastemap.executors import ArrowFunction, chained, releasing
 from tastemap.rows import Rows
 
 Array = npt.NDArray[np.float64]
@@ -54,13 +54,10 @@ def sum_arrays(
     total = sum(sizes)
 
     def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        arrays = partial(batches)
-        flat = np.concatenate([np.ravel(array) for array in arrays]).astype(np.float64, copy=False)
-        del arrays
-        release_memory()  # before the driver goes on, which may need it
-        yield from _to_slices(flat)
+        flat = np.concatenate([np.ravel(array) for array in partial(batches)])
+        yield from _to_slices(flat.astype(np.float64, copy=False))
 
-    partials = rows.mapped(slices, _SCHEMA, columns)
+    partials = rows.mapped(releasing(slices), _SCHEMA, columns)
     if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
         frame = partials.frame
         n_reducers = min(math.ceil(total / SLICE), frame.sparkSession.sparkContext.defaultParallelism)
@@ -91,7 +88,7 @@ def sum_by_key(rows: Rows, columns: Sequence[str], partial: ArrowFunction, schem
         A key, and numbers.
     """
     add, spark_schema = functools.partial(_add_by_key, schema), from_arrow_schema(schema)
-    partials = rows.mapped(chained(partial, add), spark_schema, columns)
+    partials = rows.mapped(releasing(chained(partial, add)), spark_schema, columns)
     if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
         frame = partials.frame
         n_reducers = frame.sparkSession.sparkContext.defaultParallelism

@@ -50,12 +50,12 @@ class Block:
     years: npt.NDArray[np.int16] | None = None
     """Year of each value of the matrix, since 1970, or `NO_YEAR`; None where nobody needs them."""
 
-    def in_parts(self, size: int, n_values: int | None = None) -> Iterator[Block]:
-        """The rows, at most so many at a time: where users rate little, a block has very many of them.
+    def in_parts(self, n_rows: int | None = None, n_values: int | None = None) -> Iterator[Block]:
+        """The rows, if there are any: at most so many at a time, and of two or more at most so many values.
 
-        With `n_values` there are at most so many ratings in a part, unless they are one user's.
+        Where users rate little, a block has very many rows.
         """
-        for rows, values in vectors.runs(self.matrix, rows=size, values=n_values):
+        for rows, values in vectors.runs(self.matrix, rows=n_rows, values=n_values):
             if rows.stop - rows.start == self.ids.size:
                 yield self
                 return
@@ -115,8 +115,7 @@ class BlockFrame(Generic[B]):
     def sum_by_key(self, function: BlockFunction[B], schema: pa.Schema) -> pa.Table:
         """Sum the rows, of the given schema, that `function` makes of blocks, by their first column."""
         rows = self.rows.in_few_tasks()
-        loaded = releasing(partial(_load_blocks, self.load, function))
-        return sum_by_key(rows, self.columns, loaded, schema)
+        return sum_by_key(rows, self.columns, partial(_load_blocks, self.load, function), schema)
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,7 @@ def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
 
     def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
-            n_users = max(1, block.ids.size * VALUES_AT_ONCE // max(1, block.matrix.nnz))
-            for part in block.in_parts(n_users):
+            for part in block.in_parts(n_values=VALUES_AT_ONCE):
                 columns = [pa.array(part.ids), vectors.from_csr(part.matrix)]
                 yield pa.record_batch(columns, names=schemas.USER_VECTORS.names)
 

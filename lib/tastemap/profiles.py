@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ MAX_HISTOGRAM_BARS = 21
 CELLS = 1 << 21
 """Cells of the dense arrays, users by rating bars, labels or years, that are made at a time: 16 MB."""
 VALUES = 1 << 18
-"""Ratings that are counted at a time, or as many as there are cells of clusters and movies: 60 bytes each."""
+"""Ratings counted at a time, or as many as there are cells of clusters and movies: 100 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def aggregate(scored: ScoredMatrix, clusters: Clusters, axes: Axes) -> Aggregate
 
     def partial(blocks: Iterator[ScoredBlock]) -> Sequence[Array]:
         totals = [np.zeros(shape) for shape in shapes]
-        parts = chain.from_iterable(block.in_parts(*at_most) for block in blocks)
+        # No loop over blocks, whose variable would keep one while the next is loaded.
+        parts = chain.from_iterable(map(methodcaller("in_parts", *at_most), blocks))
         for found in map(of_users, parts):
             for total, part in zip(totals, found, strict=True):
                 total += part

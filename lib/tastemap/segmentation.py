@@ -68,10 +68,10 @@ class ScoredBlock:
     ratings: Block
     scores: ScoreBlock
 
-    def in_parts(self, size: int, n_values: int) -> Iterator[ScoredBlock]:
+    def in_parts(self, n_users: int, n_values: int) -> Iterator[ScoredBlock]:
         """The users, at most so many at a time, with at most so many ratings if they are two."""
         start = 0
-        for part in self.ratings.in_parts(size, n_values):
+        for part in self.ratings.in_parts(n_users, n_values):
             yield ScoredBlock(part, self.scores[start : start + part.ids.size])
             start += part.ids.size
 
@@ -102,8 +102,7 @@ def scored(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoredMa
             (block,) = blocks.decode(row, n_columns)
             for part in block.in_parts(at_most):
                 ratings = row if part is block else blocks.encode(part)
-                if part.ids.size:
-                    yield _side_by_side(ratings, encode(score_block(part, projection)))
+                yield _side_by_side(ratings, encode(score_block(part, projection)))
 
     rows = matrix.rows.mapped(project, schemas.SCORED, schemas.BLOCKS.names)
     return ScoredMatrix(rows, partial(_decode_scored, n_columns=n_columns), n_rows)

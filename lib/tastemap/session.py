@@ -50,21 +50,24 @@ def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         # Not under spark-submit, hence local: workers must be this Python, which has the packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.appName(name)
-    beside = ThreadPoolExecutor(max_workers=1)
-    if loading is not None:
-        beside.submit(import_module, loading)
-    SparkContext._ensure_initialized()  # before, nobody knows what spark-submit was told
-    for key, value in (SETTINGS | settings_of_workers(SparkConf())).items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
-    beside.shutdown()
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        if loading is not None:
+            beside.submit(import_module, loading)
+        spark = _started(name)
     try:
         with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
             _ship_package(spark, Path(folder))
             yield spark
     finally:
         spark.stop()
+
+
+def _started(name: str) -> SparkSession:
+    SparkContext._ensure_initialized()  # before, nobody knows what spark-submit was told
+    builder = SparkSession.builder.appName(name)
+    for key, value in (SETTINGS | settings_of_workers(SparkConf())).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
 
 
 def settings_of_workers(conf: SparkConf) -> dict[str, str]:

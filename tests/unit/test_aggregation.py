@@ -61,6 +61,22 @@ def test_sums_are_exact_and_keep_their_shapes(
         np.testing.assert_array_equal(array, right)
 
 
+def test_every_task_gives_back_what_it_has_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[str] = []
+    monkeypatch.setattr("tastemap.executors.release_memory", lambda: given_back.append("memory"))
+    summed(frame_of(3), [(2,)])
+    assert len(given_back) == 3
+    schema = pa.schema([("partition", pa.int64()), ("n", pa.int64())])
+    numbers = frame_of(4)
+
+    def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.record_batch([batch["partition"], pa.array([1] * batch.num_rows)], schema=schema)
+
+    assert sum_by_key(rows_of(numbers), ["partition"], count, schema).num_rows == 4
+    assert len(given_back) == 3 + 4
+
+
 @pytest.mark.parametrize("n_partitions", [MAX_PARTIALS_ON_DRIVER, MAX_PARTIALS_ON_DRIVER + 1, 100])
 def test_the_driver_receives_few_partial_sums(n_partitions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregation, "SLICE", 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,8 @@ from tastemap import schemas, vectors
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode, from_vectors
 from tastemap.decomposition import covariance
 from tastemap.decomposition.covariance import Covariance
+from tastemap.features import loading
+from tastemap.weighting import Weighting
 
 
 @st.composite
@@ -179,6 +182,29 @@ def test_a_covariance_needs_two_rows(n: int) -> None:
     matrix = block_matrix([[sparse.csr_matrix((n, 3))]])
     with pytest.raises(ValueError, match=f"at least 2 rows, found {n}"):
         Covariance(matrix, center=True).multiply(np.ones((3, 1)))
+
+
+@pytest.mark.parametrize("weighed", [True, False])
+def test_no_block_is_kept_while_the_next_is_loaded(weighed: bool) -> None:
+    matrix = block_matrix([[oracles.sparse_ratings(20, 6, seed=seed) for seed in range(4)]])
+    loaded: list[weakref.ref[Block]] = []
+
+    def load(batch: pa.RecordBatch) -> Iterator[Block]:
+        assert not any(block() for block in loaded)
+        (block,) = matrix.load(batch)
+        loaded.append(weakref.ref(block))
+        return iter([block])
+
+    rows = matrix.loading(load)
+    if weighed:
+        rows = loading(Weighting("stars", True, 0.0, np.zeros(6), 0.0), rows)
+    Covariance(rows, center=True).multiply(np.eye(6))
+    assert len(loaded) == 4
+
+
+def test_a_block_without_rows_has_no_parts() -> None:
+    empty = Block(np.zeros(0, np.int64), sparse.csr_matrix((0, 6)))
+    assert list(empty.in_parts()) == list(empty.in_parts(3, 5)) == []
 
 
 @pytest.mark.parametrize("dated", [True, False])

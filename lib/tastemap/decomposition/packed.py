@@ -14,14 +14,17 @@ Compressed = TypeVar("Compressed", sparse.csr_matrix, sparse.csc_matrix)
 
 @dataclass(frozen=True)
 class Packed(Generic[Compressed]):
-    """A matrix of float32 or float64, its indices in two bytes where these have room for them."""
+    """A matrix of float32 or float64, its indices in one or two bytes where these have room for them."""
 
-    matrix: Compressed
-    """Of the same shape, without values and indices."""
+    kind: type[Compressed]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    """Of the matrix's values."""
     values: npt.NDArray[Any]
-    """Of shape (nnz,)."""
+    """Of shape (nnz,); of float32 perhaps the upper halves alone."""
     indices: npt.NDArray[Any]
     """Of shape (nnz,)."""
+    indptr: npt.NDArray[np.int32]
 
     @classmethod
     def of(cls, matrix: Compressed, *, rough: bool) -> Packed[Compressed]:
@@ -31,24 +34,20 @@ class Packed(Generic[Compressed]):
         ----------
         matrix : csr_matrix or csc_matrix
         rough : bool
-            Whether of the values, of float32, only the upper halves are kept: to one part in 500, whatever
+            Whether of the values, of float32, only the upper halves are kept: to one part in 256, whatever
             their size. (Half precision is finer, but has no numbers beyond 65,504.)
         """
-        empty = type(matrix)(matrix.shape, dtype=matrix.dtype)
-        empty.indptr = matrix.indptr
-        minor = matrix.shape[1 if matrix.format == "csr" else 0]
-        indices = matrix.indices.astype(np.min_scalar_type(max(minor - 1, 0)), copy=False)
-        return cls(empty, _upper_halves(matrix.data) if rough else matrix.data, indices)
+        n_indices = matrix.shape[1 if matrix.format == "csr" else 0]
+        indices = matrix.indices.astype(np.min_scalar_type(max(n_indices - 1, 0)), copy=False)
+        values = _upper_halves(matrix.data) if rough else matrix.data
+        return cls(type(matrix), matrix.shape, matrix.dtype, values, indices, matrix.indptr)
 
     def unpacked(self) -> Compressed:
         """The matrix."""
-        found = type(self.matrix)(self.matrix.shape, dtype=self.matrix.dtype)
-        rough = self.values.dtype != self.matrix.dtype
-        values: npt.NDArray[Any] = _from_upper_halves(self.values) if rough else self.values
-        found.data = values
-        found.indices = self.indices.astype(self.matrix.indptr.dtype, copy=False)
-        found.indptr = self.matrix.indptr
-        return found
+        rough = self.values.dtype != self.dtype
+        values = _from_upper_halves(self.values) if rough else self.values
+        indices = self.indices.astype(self.indptr.dtype, copy=False)
+        return self.kind((values, indices, self.indptr), shape=self.shape)
 
 
 def _upper_halves(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

@@ -155,10 +155,10 @@ def draw(
     share = min(1.0, ROWS / max(size[0], 1), VALUES / max(size[1], 1))
     tol = min(tol, FINE) if share == 1 else max(tol, ROUGH)
     dtype = np.float32 if tol >= FINE else np.float64
-    packed = partial(Packed.of, rough=tol >= ROUGH)
-    parts = _in_parts(matrix.sample(share, seed), features, dtype, packed)
+    pack = partial(Packed.of, rough=tol >= ROUGH)
+    parts = _in_parts(matrix.sample(share, seed), features, dtype, pack)
     release_memory()  # of what they were packed from
-    if sum(part.matrix.shape[0] for part in parts) < 2:
+    if sum(part.shape[0] for part in parts) < 2:
         return None
     multiply = _covariance(parts)
     pairs = leading_eigenpairs(
@@ -210,10 +210,10 @@ def _in_parts(
 
 def _covariance(parts: Sequence[Packed[sparse.csc_matrix]]) -> Callable[[Array], Array]:
     """Product with the covariance of rows in parts, in their precision; parts are multiplied in threads."""
-    n_rows = sum(part.matrix.shape[0] for part in parts)
+    n_rows = sum(part.shape[0] for part in parts)
     sums = [np.asarray(part.unpacked().sum(axis=0, dtype=np.float64)).ravel() for part in parts]
     mean = np.sum(sums, axis=0) / n_rows
-    dtype = parts[0].matrix.dtype
+    dtype = parts[0].dtype
     # A product at a time for each core, for that is what its cache holds.
     threads = os.cpu_count() or 1
 
