@@ -93,7 +93,7 @@ def rating_log(
         form="parquet",
         records=records,
         parse=None,
-        movies=movies,
+        plan_movies=None if movies is None else lambda: movies,
         scale=scale,
         n_bytes=0,
         # As of a log large enough for a partition on each core: several partitions are what can go wrong.

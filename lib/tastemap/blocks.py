@@ -100,8 +100,10 @@ class BlockFrame(Generic[B]):
         return self._mapped(function, schema).collected()
 
     def map_partitions(self, function: BlockFunction[B], schema: StructType) -> Rows:
-        """The same with a task for each partition, for rows that are to be partitioned alike."""
-        return self.rows.mapped(partial(_load_blocks, self.load, function), schema, self.columns)
+        """The same, for rows that are to be kept."""
+        return self.rows.for_keeping().mapped(
+            partial(_load_blocks, self.load, function), schema, self.columns
+        )
 
     def _mapped(self, function: BlockFunction[B], schema: StructType | str) -> Rows:
         loaded = releasing(partial(_load_blocks, self.load, function))

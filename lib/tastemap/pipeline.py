@@ -84,6 +84,7 @@ def cluster_users(
             rating_log = sources.open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
         run.refuse_to_replace(rating_log.files, movies)
+        beside.submit(getattr, rating_log, "movies")  # planned while ratings are read
         known = truth_to_choose_by(spark, config)
         directory = config.clustering.warm_start
         earlier = None if directory is None else warm_start.load(spark, directory, config)
@@ -97,10 +98,9 @@ def cluster_users(
             reduction = fitting.reduce(kept, titles, run, config, stages)
             with ExitStack() as persisted:
                 with stages("project", "users") as stage:
-                    projected = segmentation.scored(matrix, reduction.projection, n_users)
-                    scored = persisted.enter_context(projected.persisted())
+                    projected = segmentation.projected(matrix, reduction.projection, n_users)
+                    scored, scores = persisted.enter_context(projected)
                     stage.rows = n_users
-                scores = scored.scores
                 report = None
                 if wanted:
                     shown = pseudonymised(matrix, pseudonyms), pseudonymised(scores, pseudonyms)

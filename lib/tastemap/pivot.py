@@ -76,8 +76,8 @@ def gathered(log: RatingLog) -> Iterator[BlockMatrix]:
         return log.passed_to(_pack(labels))
 
     with ExitStack() as persisted:
-        with log.in_batches(), exchanged(spark, pieces, schemas.PIECES, n_partitions) as in_place:
-            blocks = in_place.mapped(_gather_partition, schemas.GATHERED)
+        exchange = exchanged(spark, pieces, schemas.PIECES, n_partitions, _gather_partition, schemas.GATHERED)
+        with log.in_batches(), exchange as blocks:
             rows = persisted.enter_context(blocks.persisted())
         yield BlockMatrix(rows, partial(decode, n_columns=2**31 - 1), n_columns=2**31 - 1)
 

@@ -20,6 +20,8 @@ from tastemap.executors import ArrowFunction, chained, in_one_process, map_in_ar
 STORAGE = StorageLevel.DISK_ONLY
 """Where a cluster keeps rows: read from the system's page cache while there is memory, else from disk.
 Measured on a log of Netflix's size: a pass takes as long as from the heap, which then needs 1 GB less."""
+KEPT_PER_CORE = 8
+"""Partitions in which a cluster keeps what is made of rows at rest: each costs a task of 20 to 60 ms."""
 PREFIX = "tastemap-rows-"
 """Of the names of folders in which workers keep rows."""
 
@@ -71,18 +73,25 @@ class Rows:
         needed = self.source if columns is None else self.source.select(*columns)
         return Rows(needed, self.n_partitions, schema, function)
 
-    def in_few_tasks(self) -> Rows:
-        """The same rows, where they are at rest, in no more partitions than there are cores.
+    def in_few_tasks(self, per_core: int = 1) -> Rows:
+        """The same rows, where they are at rest, in no more partitions than so many for each core.
 
         A task takes those of many partitions, which are alike in size: to start one costs 20 to 60 ms, and to
         bring its sums to the driver a quarter of a second at 70,000 columns. What is still to be made needs
         memory by the partition, and is left as it is.
         """
-        n_tasks = self.source.sparkSession.sparkContext.defaultParallelism
+        n_tasks = per_core * self.source.sparkSession.sparkContext.defaultParallelism
         at_rest = self.make is None or isinstance(self.make, row_files.Reader)
         if n_tasks >= self.n_partitions or not at_rest:
             return self
         return replace(self, source=self.source.coalesce(n_tasks), n_partitions=n_tasks)
+
+    def for_keeping(self) -> Rows:
+        """The same rows, where they are at rest, in the partitions to keep in what is made of them.
+
+        In local mode one a core. On a cluster more, for executors that are still to come to share in.
+        """
+        return self.in_few_tasks(1 if in_one_process(self.source.sparkSession) else KEPT_PER_CORE)
 
     def persisted(self) -> AbstractContextManager[Rows]:
         """The same rows, as `persisted` keeps them."""
@@ -163,7 +172,19 @@ def persisted(source: DataFrame, make: ArrowFunction | None, schema: StructType 
         frame = source if make is None else map_in_arrow(source, make, schema)
         frame.persist(STORAGE)
         try:
-            frame.count()
+            _store(frame)
             yield Rows(frame, frame.rdd.getNumPartitions(), schema)
         finally:
             frame.unpersist()
+
+
+def _store(frame: DataFrame) -> None:
+    """Have Spark store all partitions of a frame that is to be persisted.
+
+    Adaptive execution stores the whole of what is persisted before it plans the rest, here the first row. To
+    count would read everything back: a second for a hundred million ratings.
+    """
+    if frame.sparkSession.conf.get("spark.sql.adaptive.enabled") == "true":
+        frame.coalesce(1).limit(1).count()
+    else:
+        frame.count()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -20,6 +21,7 @@ from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.clustering.scores import SCORES_PER_ROW, ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.decomposition.pca import PCAModel
 from tastemap.decomposition.principal import Decomposition
+from tastemap.executors import in_one_process
 from tastemap.features import Features
 
 Array = npt.NDArray[np.float64]
@@ -104,7 +106,7 @@ def scored(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoredMa
                 ratings = row if part is block else blocks.encode(part)
                 yield _side_by_side(ratings, encode(score_block(part, projection)))
 
-    rows = matrix.rows.mapped(project, schemas.SCORED, schemas.BLOCKS.names)
+    rows = matrix.rows.in_few_tasks().mapped(project, schemas.SCORED, schemas.BLOCKS.names)
     return ScoredMatrix(rows, partial(_decode_scored, n_columns=n_columns), n_rows)
 
 
@@ -117,6 +119,24 @@ def _side_by_side(ratings: pa.RecordBatch, scores: pa.RecordBatch) -> pa.RecordB
 def _decode_scored(batch: pa.RecordBatch, n_columns: int) -> Iterator[ScoredBlock]:
     for ratings, scores in zip(blocks.decode(batch, n_columns), decode(batch), strict=True):
         yield ScoredBlock(ratings, scores)
+
+
+@contextmanager
+def projected(
+    matrix: BlockMatrix, projection: Projection, n_rows: int
+) -> Iterator[tuple[ScoredMatrix, ScoreMatrix]]:
+    """Ratings and scores of the `n_rows` users, and scores alone, which stay until the end of the context.
+
+    In local mode both are kept. On a cluster, where what is kept goes through the JVM, to copy the ratings
+    takes longer than to project them once more.
+    """
+    both = scored(matrix, projection, n_rows)
+    if in_one_process(matrix.spark):
+        with both.persisted() as kept:
+            yield kept, kept.scores
+    else:
+        with scores(matrix, projection, n_rows).persisted() as alone:
+            yield both, alone
 
 
 def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMatrix:

@@ -95,11 +95,11 @@ def main() -> int:
         found = stage("PCA", fit)
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
-        projected = segmentation.scored(matrix, projection, users).persisted()
-        scored = stage("project", lambda: persisted.enter_context(projected))
+        projected = segmentation.projected(matrix, projection, users)
+        scored, scores = stage("project", lambda: persisted.enter_context(projected))
         settings = replace(config.clustering, max_iterations=20, restarts=args.restarts)
-        clusters = stage("KMeans", lambda: algorithms.fit(scored.scores, args.clusters, settings, 7))
-        table = segmentation.assignments(scored.scores, clusters.model)
+        clusters = stage("KMeans", lambda: algorithms.fit(scores, args.clusters, settings, 7))
+        table = segmentation.assignments(scores, clusters.model)
         stage("write assignments", lambda: run.write("assignments", table))
         labels = catalogue.describe(movies.ids, log.movies).labels().of_movies
         axes = profiles.Axes(profiles.rating_bars(log.scale), labels, counts.years)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from tastemap import exchange, rows
+from tastemap import exchange, rows, segmentation
 from tastemap.rows import PREFIX
 
 
 @pytest.fixture(params=[True, False], ids=["in files", "by Spark"])
 def in_both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a test in local mode as it is, and as on a cluster, where workers share no disk."""
-    for module in (rows, exchange):
+    for module in (rows, exchange, segmentation):
         monkeypatch.setattr(module, "in_one_process", lambda spark: request.param)
 
 

@@ -21,6 +21,7 @@ from tastemap.cleaning import Movies
 from tastemap.clustering.centres import Centres
 from tastemap.decomposition.principal import Decomposition
 from tastemap.profiles import Aggregates
+from tastemap.row_files import Reader
 from tastemap.runs import Run
 from tastemap.segmentation import Projection, ScoredBlock, ScoredMatrix, Segmentation, assignments, scored
 from tastemap.weighting import Weighting
@@ -111,6 +112,19 @@ def test_ratings_and_scores_stay_together(
         np.testing.assert_array_equal(stacked.toarray(), cells(BLOCK).toarray())
     np.testing.assert_array_equal(alone.ids, TABLE.index)
     np.testing.assert_allclose(alone.scores, TABLE.to_numpy() @ COMPONENTS, atol=1e-12)
+
+
+@pytest.mark.usefixtures("in_both_ways")
+def test_projected_ratings_and_scores_are_those_of_the_users(spark: SparkSession) -> None:
+    with segmentation.projected(matrix(spark, LOG, 3), SEGMENTS.projection, len(TABLE)) as (both, alone):
+        # On a cluster the ratings are not kept twice.
+        in_files = isinstance(alone.rows.make, Reader)
+        assert isinstance(both.rows.make, Reader) == in_files and (alone.rows.make is None) != in_files
+        found = alone.sample(len(TABLE), 0)
+        counts = profiles.aggregate(both, SEGMENTS.model, AXES)
+    np.testing.assert_array_equal(found.ids, TABLE.index)
+    np.testing.assert_allclose(found.scores, TABLE.to_numpy() @ COMPONENTS, atol=1e-12)
+    np.testing.assert_array_equal(counts.n_users, np.bincount(expected_clusters()))
 
 
 @pytest.mark.parametrize("size", [1, 7, len(TABLE) - 1, len(TABLE), 1000])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -104,6 +106,58 @@ def test_what_is_made_of_rows_that_stay_can_stay(spark: SparkSession, tmp_path: 
         with following as more:
             assert [row["n"] for row in more.frame.collect()] == EXPECTED
             assert more.n_partitions == N_PARTITIONS
+
+
+@in_both_ways
+@pytest.mark.parametrize("per_core", [1, 2])
+def test_what_is_kept_of_rows_that_stay_is_in_few_partitions(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_core: int
+) -> None:
+    cores = spark.sparkContext.defaultParallelism
+    monkeypatch.setattr(rows, "KEPT_PER_CORE", per_core)
+    with made(spark, tmp_path / "notes").persisted() as kept:
+        in_files = isinstance(kept.make, row_files.Reader)
+        with kept.for_keeping().mapped(lengths, "n long", ["cell"]).persisted() as more:
+            assert sorted(row["n"] for row in more.frame.collect()) == EXPECTED
+            expected = cores if in_files else min(per_core * cores, N_PARTITIONS)
+            assert more.n_partitions == more.frame.rdd.getNumPartitions() == expected
+
+
+@pytest.mark.parametrize("adaptive", ["true", "false"])
+def test_spark_stores_every_partition_at_once(
+    spark: SparkSession, tmp_path: Path, adaptive: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "in_one_process", lambda spark: False)
+    before = spark.conf.get("spark.sql.adaptive.enabled")
+    spark.conf.set("spark.sql.adaptive.enabled", adaptive)
+    try:
+        with made(spark, tmp_path / "notes").persisted():
+            (stored,) = spark.sparkContext._jsc.sc().getRDDStorageInfo()
+            assert stored.numCachedPartitions() == stored.numPartitions() == N_PARTITIONS
+    finally:
+        spark.conf.set("spark.sql.adaptive.enabled", before)
+
+
+def test_of_a_file_memory_holds_the_batch_that_is_looked_at(spark: SparkSession, tmp_path: Path) -> None:
+    reader = row_files.keep(numbers(spark), partial(told, str(tmp_path / "notes")), str(tmp_path))
+    batches = reader(iter([pa.record_batch([pa.array([2])], names=["id"])]))
+    first = next(batches)
+    address = first["cell"].buffers()[2].address
+    del first
+    assert [batch["number"].to_pylist() for batch in batches] == [[9], [10], [11]]
+    mapped = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
+    assert not any(int(start, 16) <= address < int(end, 16) for start, end in mapped)
+
+
+def test_files_are_written_a_piece_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_files, "WRITE_BYTES", 64)
+    with row_files._InPieces(tmp_path / "file", "w") as raw:
+        assert raw.write(b"." * 100) == 64
+    text = bytes(range(256)) * 4
+    with io.BufferedWriter(row_files._InPieces(tmp_path / "file", "w"), 64) as file:
+        for start, end in pairwise([0, 3, 63, 64, 300, len(text)]):
+            file.write(text[start:end])
+    assert (tmp_path / "file").read_bytes() == text
 
 
 @in_both_ways

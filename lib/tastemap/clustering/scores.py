@@ -55,7 +55,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
             for block in blocks:
                 yield encode(replace(block, scores=block.scores.astype(np.float32)))
 
-        return ScoreMatrix(self.map_partitions(convert, schemas.SCORES), decode, self.n_rows)
+        return ScoreMatrix(self._mapped(convert, schemas.SCORES), decode, self.n_rows)
 
     def sample(self, size: int, seed: int) -> ScoreBlock:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.

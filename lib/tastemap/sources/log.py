@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +29,8 @@ class RatingLog:
     """Records as Spark reads them: what they are is the business of `parse`."""
     parse: ArrowFunction | None
     """Runs on executors, from batches of `records` to `schemas.PARSED`; None when records are that."""
-    movies: DataFrame | None
-    """The movies, one row each, as `schemas.MOVIES`; None when no file of them is known."""
+    plan_movies: Callable[[], DataFrame] | None
+    """Makes `movies`; None when no file of them is known."""
     scale: tuple[float, float]
     """Lowest and highest rating; others are rejects."""
     n_bytes: int
@@ -43,6 +44,14 @@ class RatingLog:
     """The files beside them that are not read: "name: why"."""
     local: LocalReader | None = None
     """Reads `records` where workers see the files themselves."""
+
+    @cached_property
+    def movies(self) -> DataFrame | None:
+        """The movies, one row each, as `schemas.MOVIES`; None when no file of them is known.
+
+        Planned when it is first asked for, which takes half a second at the beginning of a session.
+        """
+        return None if self.plan_movies is None else self.plan_movies()
 
     def passed_to(self, function: ArrowFunction) -> tuple[DataFrame, ArrowFunction]:
         """What `map_in_arrow` takes to run a function, in one Python pass together with the parsing.

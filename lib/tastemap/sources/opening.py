@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from py4j.protocol import Py4JJavaError
@@ -71,17 +71,17 @@ def open_log(
     try:
         records, parse, n_ratings = _reader(spark, chosen, files, config, scale)
         local_reader = _local(spark, chosen, records)
-        movies = _movies(spark, chosen, movies_path, config)
+        plan_movies = _movies(spark, chosen, movies_path, config)
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
     if n_ratings == 0:
         raise UserError(f"--ratings leads to no ratings: {chosen.ratings[0].path} is empty")
-    _tell(form, chosen, movies is not None)
+    _tell(form, chosen, plan_movies is not None)
     return RatingLog(
         form=form,
         records=records,
         parse=parse,
-        movies=movies,
+        plan_movies=plan_movies,
         scale=scale,
         n_bytes=sum(files.sizes),
         n_ratings_estimate=n_ratings,
@@ -180,8 +180,8 @@ def _estimate(chosen: Selection) -> int:
 
 def _movies(
     spark: SparkSession, chosen: Selection, movies_path: str | None, config: SourceConfig
-) -> DataFrame | None:
-    """Read the movies that were named, or else found with the ratings."""
+) -> Callable[[], DataFrame] | None:
+    """Find the movies that were named, or else those beside the ratings; returns what reads them."""
     if movies_path is not None:
         found = _look_at_movies(spark, [movies_path], config)
     else:
@@ -198,10 +198,11 @@ def _movies(
     layout, head = layouts.popitem()
     files = for_reader([file for file, head in found if head.movies], [file for file, _ in found])
     if layout == "netflix":
-        return netflix.read_titles(spark, files)
+        return partial(netflix.read_titles, spark, files)
     if layout in movielens.LAYOUTS:
-        return movielens.read_movies(spark, files, layout)
-    return table.read_movies(_rows(spark, files, head, layout or ""), config)
+        return partial(movielens.read_movies, spark, files, layout)
+    rows = _rows(spark, files, head, layout or "")
+    return partial(table.read_movies, rows, config)
 
 
 def _look_at_movies(

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Every stage with one core and with two, in local mode and on a standalone cluster.
+
+    scaling.py --ratings DIR --output results.json [--places workers-1,workers-2] [--runs 3]
+
+Places are `local-N`, a local master with N cores for tasks; `workers-N`, a standalone cluster of N workers,
+each bound to a core with its executor's JVM and Python, while master and driver go where there is room; and
+`cores-N`, the same with master and driver on the workers' cores as well: a machine of N cores. JSON goes to
+--output after every run, a table of the medians to standard output at the end; other options go to
+`stages.py`. Binding takes `taskset` (Linux).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+STAGES = Path(__file__).resolve().with_name("stages.py")
+PATIENCE = 60.0  # seconds until a daemon of Spark's is there
+EXECUTOR_MEMORY = "1g"
+
+Seconds = dict[str, float]
+
+
+@contextmanager
+def daemon(folder: Path, pattern: str, command: Sequence[str]) -> Iterator[str]:
+    """One of Spark's daemons, and what the pattern finds in its log."""
+    log = Path(tempfile.mkstemp(suffix=".log", dir=folder)[1])
+    environment = {
+        **os.environ,
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_DAEMON_MEMORY": "512m",
+        "SPARK_DAEMON_JAVA_OPTS": f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()}",
+    }
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file) as process,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not (found := re.search(pattern, log.read_text(errors="replace"))):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{command}:\n{log.read_text(errors='replace')}")
+                time.sleep(0.2)
+            yield found.group(1)
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def cluster(folder: Path, n_workers: int, bound: Sequence[str]) -> Iterator[str]:
+    """A master, started by the command `bound`, and workers of a core each; its address."""
+    lines = (
+        "rootLogger.level = info",
+        "rootLogger.appenderRef.out.ref = out",
+        "appender.out.type = Console",
+        "appender.out.name = out",
+        "appender.out.target = SYSTEM_ERR",
+        "appender.out.layout.type = PatternLayout",
+        "appender.out.layout.pattern = %m%n",
+    )
+    (folder / "log4j2.properties").write_text("\n".join(lines))
+    start = [str(BIN / "spark-class")]
+    address = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
+    with ExitStack() as daemons:
+        master = [*bound, *start, "org.apache.spark.deploy.master.Master", *address]
+        url = daemons.enter_context(daemon(folder, r"Starting Spark master at (spark://\S+)", master))
+        for number in range(n_workers):
+            limits = ["--cores", "1", "--memory", EXECUTOR_MEMORY, "--work-dir", str(folder / str(number))]
+            worker = [
+                *on_cores(str(number)),
+                *start,
+                "org.apache.spark.deploy.worker.Worker",
+                *limits,
+                *address,
+                url,
+            ]
+            daemons.enter_context(daemon(folder, r"(Successfully registered) with master", worker))
+        yield url
+
+
+def on_cores(cores: str) -> list[str]:
+    """What to start a command with that is to stay on some cores."""
+    return ["taskset", "--cpu-list", cores]
+
+
+def run(place: str, ratings: str, more: Sequence[str]) -> Seconds:
+    """Seconds of each stage at one of the places."""
+    kind, n = place.rsplit("-", 1)
+    bound = on_cores(f"0-{int(n) - 1}") if kind == "cores" else []
+    with tempfile.TemporaryDirectory(prefix="tastemap-scaling-") as name, ExitStack() as running:
+        folder = Path(name)
+        output = folder / "stages.json"
+        if kind == "local":
+            where = ["--master", f"local[{n}]"]
+        else:
+            url = running.enter_context(cluster(folder, int(n), bound))
+            where = ["--master", url, "--executor-memory", EXECUTOR_MEMORY]
+        command = [*bound, str(BIN / "spark-submit"), *where, str(STAGES), "--ratings", ratings]
+        subprocess.run([*command, "--output", str(output), *more], check=True, stdout=sys.stderr)
+        seconds: Seconds = json.loads(output.read_text())["seconds"]
+        return seconds
+
+
+def table(runs: dict[str, list[Seconds]]) -> str:
+    """Medians as Markdown; after each place of the kind of the one before, how many times faster it is."""
+    places = list(runs)
+    heads = ["stage"]
+    for before, place in pairwise(["", *places]):
+        heads += [place, "times"] if alike(before, place) else [place]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for stage in runs[places[0]][0]:
+        medians = [statistics.median(one.get(stage, float("nan")) for one in runs[place]) for place in places]
+        cells = [stage]
+        for number, (place, median) in enumerate(zip(places, medians, strict=True)):
+            cells.append(f"{median:.1f}")
+            if number and alike(places[number - 1], place):
+                cells.append(f"{medians[number - 1] / median:.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def alike(before: str, place: str) -> bool:
+    """Whether both are of a kind."""
+    return before.split("-")[0] == place.split("-")[0]
+
+
+def main() -> int:
+    """Measure and print."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--ratings", required=True)
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--places", default="local-1,local-2,workers-1,workers-2,cores-1,cores-2")
+    parser.add_argument("--runs", type=int, default=3)
+    options, more = parser.parse_known_args()
+    runs: dict[str, list[Seconds]] = {place: [] for place in options.places.split(",")}
+    for number in range(options.runs):
+        for place, found in runs.items():
+            print(f"round {number + 1}: {place}", file=sys.stderr, flush=True)
+            found.append(run(place, options.ratings, more))
+            options.output.write_text(json.dumps(runs, indent=2) + "\n")
+    print(table(runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
