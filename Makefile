@@ -69,7 +69,7 @@ test: $(VENV)/.installed ## Run all tests
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.installed ## Run the tests that take less than a minute together
-	$(VENV)/bin/python -m pytest -m "not slow and not e2e" tests/unit tests/spark
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow and not e2e" tests/unit tests/spark
 
 test-spark35: $(VENV35)/.installed ## Run the end-to-end tests on Spark 3.5, in an environment of its own
 	$(VENV35)/bin/python -m pytest $(PARALLEL) -m e2e tests/jobs tests/cluster

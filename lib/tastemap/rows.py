@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,8 @@ STORAGE = StorageLevel.DISK_ONLY
 Measured on a log of Netflix's size: a pass takes as long as from the heap, which then needs 1 GB less."""
 KEPT_PER_CORE = 8
 """Partitions in which a cluster keeps what is made of rows at rest: each costs a task of 20 to 60 ms."""
+JOINED = 64
+"""Partitions of ratings that it joins in one of these at most, half a gigabyte: what Spark sends is below two."""
 PREFIX = "tastemap-rows-"
 """Of the names of folders in which workers keep rows."""
 
@@ -73,25 +76,33 @@ class Rows:
         needed = self.source if columns is None else self.source.select(*columns)
         return Rows(needed, self.n_partitions, schema, function)
 
-    def in_few_tasks(self, per_core: int = 1) -> Rows:
-        """The same rows, where they are at rest, in no more partitions than so many for each core.
+    def in_few_tasks(self) -> Rows:
+        """The same rows, where they are at rest, in no more partitions than there are cores.
 
         A task takes those of many partitions, which are alike in size: to start one costs 20 to 60 ms, and to
         bring its sums to the driver a quarter of a second at 70,000 columns. What is still to be made needs
         memory by the partition, and is left as it is.
         """
-        n_tasks = per_core * self.source.sparkSession.sparkContext.defaultParallelism
-        at_rest = self.make is None or isinstance(self.make, row_files.Reader)
-        if n_tasks >= self.n_partitions or not at_rest:
-            return self
-        return replace(self, source=self.source.coalesce(n_tasks), n_partitions=n_tasks)
+        return self._in_at_most(self._n_cores)
 
     def for_keeping(self) -> Rows:
         """The same rows, where they are at rest, in the partitions to keep in what is made of them.
 
         In local mode one a core. On a cluster more, for executors that are still to come to share in.
         """
-        return self.in_few_tasks(1 if in_one_process(self.source.sparkSession) else KEPT_PER_CORE)
+        if in_one_process(self.source.sparkSession):
+            return self.in_few_tasks()
+        return self._in_at_most(max(KEPT_PER_CORE * self._n_cores, math.ceil(self.n_partitions / JOINED)))
+
+    @property
+    def _n_cores(self) -> int:
+        return int(self.source.sparkSession.sparkContext.defaultParallelism)
+
+    def _in_at_most(self, n_tasks: int) -> Rows:
+        at_rest = self.make is None or isinstance(self.make, row_files.Reader)
+        if n_tasks >= self.n_partitions or not at_rest:
+            return self
+        return replace(self, source=self.source.coalesce(n_tasks), n_partitions=n_tasks)
 
     def persisted(self) -> AbstractContextManager[Rows]:
         """The same rows, as `persisted` keeps them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -109,17 +110,19 @@ def test_what_is_made_of_rows_that_stay_can_stay(spark: SparkSession, tmp_path: 
 
 
 @in_both_ways
-@pytest.mark.parametrize("per_core", [1, 2])
+@pytest.mark.parametrize(("per_core", "joined"), [(1, 64), (2, 64), (1, 1)])
 def test_what_is_kept_of_rows_that_stay_is_in_few_partitions(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_core: int
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_core: int, joined: int
 ) -> None:
     cores = spark.sparkContext.defaultParallelism
     monkeypatch.setattr(rows, "KEPT_PER_CORE", per_core)
+    monkeypatch.setattr(rows, "JOINED", joined)
     with made(spark, tmp_path / "notes").persisted() as kept:
         in_files = isinstance(kept.make, row_files.Reader)
         with kept.for_keeping().mapped(lengths, "n long", ["cell"]).persisted() as more:
             assert sorted(row["n"] for row in more.frame.collect()) == EXPECTED
-            expected = cores if in_files else min(per_core * cores, N_PARTITIONS)
+            on_cluster = min(max(per_core * cores, math.ceil(N_PARTITIONS / joined)), N_PARTITIONS)
+            expected = cores if in_files else on_cluster
             assert more.n_partitions == more.frame.rdd.getNumPartitions() == expected
 
 
