@@ -24,7 +24,7 @@ Measured on a log of Netflix's size: a pass takes as long as from the heap, whic
 KEPT_PER_CORE = 8
 """Partitions in which a cluster keeps what is made of rows at rest: each costs a task of 20 to 60 ms."""
 JOINED = 64
-"""Partitions of ratings that it joins in one of these at most, half a gigabyte: what Spark sends is below two."""
+"""Partitions of ratings that it joins in one at most, half a gigabyte: Spark may not send more than two."""
 PREFIX = "tastemap-rows-"
 """Of the names of folders in which workers keep rows."""
 
