@@ -50,7 +50,8 @@ class LocalFrame:
     @property
     def sparkSession(self) -> SimpleNamespace:
         far_away = SimpleNamespace(isLocal=lambda: False)
-        return SimpleNamespace(sparkContext=self.cluster, _jsc=far_away)
+        conf = SimpleNamespace(isModifiable=lambda key: True)
+        return SimpleNamespace(sparkContext=self.cluster, conf=conf, _jsc=far_away)
 
     def mapInArrow(self, function: ArrowFunction, schema: object) -> LocalFrame:
         return LocalFrame([list(function(iter(batches))) for batches in self.partitions], self.cluster)

@@ -99,11 +99,10 @@ class BlockFrame(Generic[B]):
         """Rows out of blocks, brought to the driver: few, as the function makes them."""
         return self._mapped(function, schema).collected()
 
-    def map_partitions(self, function: BlockFunction[B], schema: StructType) -> Rows:
-        """The same, for rows that are to be kept."""
-        return self.rows.for_keeping().mapped(
-            partial(_load_blocks, self.load, function), schema, self.columns
-        )
+    def map_kept(self, function: BlockFunction[B], schema: StructType) -> Rows:
+        """Rows out of blocks, which are to be kept, in the partitions for that."""
+        loaded = releasing(partial(_load_blocks, self.load, function))
+        return self.rows.for_keeping().mapped(loaded, schema, self.columns)
 
     def _mapped(self, function: BlockFunction[B], schema: StructType | str) -> Rows:
         loaded = releasing(partial(_load_blocks, self.load, function))

@@ -80,6 +80,11 @@ def _is_directory(path: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.R
     yield pa.record_batch([pa.array([os.path.isdir(path)])], names=["found"])
 
 
+def sends_by_size(spark: SparkSession) -> bool:
+    """Whether Spark bounds in bytes what it sends to Python at once; 3.5 knows a number of rows alone."""
+    return bool(spark.conf.isModifiable(_BATCH_BYTES))
+
+
 @contextmanager
 def rows_of_few_bytes(spark: SparkSession) -> Iterator[None]:
     """While rows are planned and sent that are small and many: by their number alone, not by bytes.

@@ -98,14 +98,19 @@ def index_columns(
     """
     n_columns = len(movie_ids)
 
-    def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        for block in blocks:
-            kept = keep(block, movie_ids, min_user_ratings)
-            if kept.ids.size:
-                yield encode(kept)
+    def kept(block: Block) -> Block:
+        return keep(block, movie_ids, min_user_ratings)
 
-    rows = gathered.dated().map_partitions(convert, schemas.BLOCKS)
+    def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
+        # No loop, whose variable would keep a block while the next is loaded.
+        return map(encode, filter(_has_rows, map(kept, blocks)))
+
+    rows = gathered.dated().map_kept(convert, schemas.BLOCKS)
     return BlockMatrix(rows, partial(decode, n_columns=n_columns), n_columns)
+
+
+def _has_rows(block: Block) -> bool:
+    return block.ids.size > 0
 
 
 def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
@@ -127,7 +132,7 @@ def size(matrix: BlockMatrix) -> tuple[int, int]:
 
 
 def _n_partitions(n_ratings: int, parallelism: int) -> int:
-    """One task a core, more where a partition would get too large, fewer where it would hold next to nothing.
+    """One a core, more where a partition would get too large, fewer where it would hold next to nothing.
 
     A multiple of the cores, for all are waited for in every pass.
     """

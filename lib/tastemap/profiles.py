@@ -14,12 +14,12 @@ import pandas as pd
 from scipy import sparse
 
 from tastemap import lookup, vectors
-from tastemap.blocks import Block
+from tastemap.blocks import Block, BlockFrame
 from tastemap.catalogue import Catalogue
 from tastemap.clustering.assignment import Assignment, Clusters
 from tastemap.decomposition.principal import Decomposition
 from tastemap.intervals import effect_interval, lift_interval, variance_within
-from tastemap.segmentation import ScoredBlock, ScoredMatrix
+from tastemap.segmentation import ScoredBlock
 
 Array = npt.NDArray[np.float64]
 
@@ -81,7 +81,7 @@ def rating_bars(scale: tuple[float, float]) -> Array:
     return np.linspace(low, high, min(max(n_halves, 2), MAX_HISTOGRAM_BARS))
 
 
-def aggregate(scored: ScoredMatrix, clusters: Clusters, axes: Axes) -> Aggregates:
+def aggregate(scored: BlockFrame[ScoredBlock], clusters: Clusters, axes: Axes) -> Aggregates:
     """Count what the clusters rated: one pass over the blocks, k · d · 24 bytes a task."""
     k, d = clusters.n_clusters, axes.labels.shape[0]
     h, n_labels, y = axes.bars.size, axes.labels.shape[1], len(axes.years)

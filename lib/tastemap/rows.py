@@ -16,15 +16,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from tastemap import row_files
-from tastemap.executors import ArrowFunction, chained, in_one_process, map_in_arrow
+from tastemap.executors import ArrowFunction, chained, in_one_process, map_in_arrow, sends_by_size
 
 STORAGE = StorageLevel.DISK_ONLY
 """Where a cluster keeps rows: read from the system's page cache while there is memory, else from disk.
 Measured on a log of Netflix's size: a pass takes as long as from the heap, which then needs 1 GB less."""
 KEPT_PER_CORE = 8
 """Partitions in which a cluster keeps what is made of rows at rest: each costs a task of 20 to 60 ms."""
-JOINED = 64
-"""Partitions of ratings that it joins in one at most, half a gigabyte: Spark may not send more than two."""
+JOINED = 16
+"""Partitions that a task takes at most where Spark sends Python all of its rows at once: `sends_by_size`."""
 PREFIX = "tastemap-rows-"
 """Of the names of folders in which workers keep rows."""
 
@@ -79,20 +79,24 @@ class Rows:
     def in_few_tasks(self) -> Rows:
         """The same rows, where they are at rest, in no more partitions than there are cores.
 
-        A task takes those of many partitions, which are alike in size: to start one costs 20 to 60 ms, and to
-        bring its sums to the driver a quarter of a second at 70,000 columns. What is still to be made needs
-        memory by the partition, and is left as it is.
+        A task takes those of many partitions, which are alike in size: to start one costs 10 ms, on a cluster
+        20 to 60, and to bring its sums to the driver a quarter of a second at 70,000 columns. What is still
+        to be made needs memory by the partition, and is left as it is.
         """
-        return self._in_at_most(self._n_cores)
+        n_tasks = self._n_cores
+        if self.make is None and not sends_by_size(self.source.sparkSession):
+            n_tasks = max(n_tasks, math.ceil(self.n_partitions / JOINED))
+        return self._in_at_most(n_tasks)
 
     def for_keeping(self) -> Rows:
         """The same rows, where they are at rest, in the partitions to keep in what is made of them.
 
         In local mode one a core. On a cluster more, for executors that are still to come to share in.
         """
-        if in_one_process(self.source.sparkSession):
+        spark = self.source.sparkSession
+        if in_one_process(spark):
             return self.in_few_tasks()
-        return self._in_at_most(max(KEPT_PER_CORE * self._n_cores, math.ceil(self.n_partitions / JOINED)))
+        return self._in_at_most(KEPT_PER_CORE * self._n_cores) if sends_by_size(spark) else self
 
     @property
     def _n_cores(self) -> int:
@@ -193,7 +197,8 @@ def _store(frame: DataFrame) -> None:
     """Have Spark store all partitions of a frame that is to be persisted.
 
     Adaptive execution stores the whole of what is persisted before it plans the rest, here the first row. To
-    count would read everything back: a second for a hundred million ratings.
+    count would read everything back: a second for a hundred million ratings. Where something else plans
+    scans, and stores less, the rest is stored when it is first read.
     """
     if frame.sparkSession.conf.get("spark.sql.adaptive.enabled") == "true":
         frame.coalesce(1).limit(1).count()

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from operator import methodcaller
 from typing import ClassVar
 
 import numpy as np
@@ -82,7 +84,7 @@ class ScoredBlock:
 class ScoredMatrix(BlockFrame[ScoredBlock]):
     """Ratings, with years, and scores of the same users, in rows of `schemas.SCORED`.
 
-    Side by side, for to project takes longer than to copy the ratings: who needs both need not do it again.
+    Side by side, for in local mode to project takes longer than to copy the ratings.
     """
 
     n_rows: int
@@ -97,17 +99,24 @@ class ScoredMatrix(BlockFrame[ScoredBlock]):
 def scored(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoredMatrix:
     """The ratings of the `n_rows` users, as they are stored, and their scores; not persisted."""
     n_columns = matrix.n_columns
-    at_most = max(1, SCORES_PER_ROW // projection.offset.size)
+    at_most = _users_at_once(projection)
+
+    def of_row(row: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        (block,) = blocks.decode(row, n_columns)
+        for part in block.in_parts(at_most):
+            ratings = row if part is block else blocks.encode(part)
+            yield _side_by_side(ratings, encode(score_block(part, projection)))
 
     def project(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for row in (batch.slice(number, 1) for batch in batches for number in range(batch.num_rows)):
-            (block,) = blocks.decode(row, n_columns)
-            for part in block.in_parts(at_most):
-                ratings = row if part is block else blocks.encode(part)
-                yield _side_by_side(ratings, encode(score_block(part, projection)))
+        rows = (batch.slice(number, 1) for batch in batches for number in range(batch.num_rows))
+        return chain.from_iterable(map(of_row, rows))
 
-    rows = matrix.rows.in_few_tasks().mapped(project, schemas.SCORED, schemas.BLOCKS.names)
+    rows = matrix.rows.for_keeping().mapped(project, schemas.SCORED, schemas.BLOCKS.names)
     return ScoredMatrix(rows, partial(_decode_scored, n_columns=n_columns), n_rows)
+
+
+def _users_at_once(projection: Projection) -> int:
+    return max(1, SCORES_PER_ROW // projection.offset.size)
 
 
 def _side_by_side(ratings: pa.RecordBatch, scores: pa.RecordBatch) -> pa.RecordBatch:
@@ -121,32 +130,50 @@ def _decode_scored(batch: pa.RecordBatch, n_columns: int) -> Iterator[ScoredBloc
         yield ScoredBlock(ratings, scores)
 
 
+@dataclass(frozen=True)
+class ProjectedMatrix(BlockFrame[ScoredBlock]):
+    """Ratings, with years, whose users' scores are computed whenever they are loaded."""
+
+    columns: ClassVar[Sequence[str]] = DatedMatrix.columns
+
+
+def _projecting(matrix: BlockMatrix, projection: Projection) -> ProjectedMatrix:
+    load_ratings, in_parts = matrix.load, methodcaller("in_parts", _users_at_once(projection))
+
+    def of_part(part: Block) -> ScoredBlock:
+        return ScoredBlock(part, score_block(part, projection))
+
+    def load(batch: pa.RecordBatch) -> Iterator[ScoredBlock]:
+        return map(of_part, chain.from_iterable(map(in_parts, load_ratings(batch))))
+
+    return ProjectedMatrix(matrix.rows, load)
+
+
 @contextmanager
 def projected(
     matrix: BlockMatrix, projection: Projection, n_rows: int
-) -> Iterator[tuple[ScoredMatrix, ScoreMatrix]]:
+) -> Iterator[tuple[BlockFrame[ScoredBlock], ScoreMatrix]]:
     """Ratings and scores of the `n_rows` users, and scores alone, which stay until the end of the context.
 
     In local mode both are kept. On a cluster, where what is kept goes through the JVM, to copy the ratings
     takes longer than to project them once more.
     """
-    both = scored(matrix, projection, n_rows)
     if in_one_process(matrix.spark):
-        with both.persisted() as kept:
-            yield kept, kept.scores
+        with scored(matrix, projection, n_rows).persisted() as both:
+            yield both, both.scores
     else:
         with scores(matrix, projection, n_rows).persisted() as alone:
-            yield both, alone
+            yield _projecting(matrix, projection), alone
 
 
 def scores(matrix: BlockMatrix, projection: Projection, n_rows: int) -> ScoreMatrix:
     """Scores of the `n_rows` users, in blocks like theirs; not persisted."""
 
     def project(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        for block in blocks:
-            yield encode(score_block(block, projection))
+        # No loop, whose variable would keep a block while the next is loaded.
+        return map(encode, map(partial(score_block, projection=projection), blocks))
 
-    return ScoreMatrix(matrix.map_partitions(project, schemas.SCORES), decode, n_rows)
+    return ScoreMatrix(matrix.map_kept(project, schemas.SCORES), decode, n_rows)
 
 
 def score_block(block: Block, projection: Projection) -> ScoreBlock:

@@ -8,12 +8,13 @@ import pandas as pd
 from pyspark.sql.types import StructType
 
 from tastemap import activity, catalogue, profiles, schemas
+from tastemap.blocks import BlockFrame
 from tastemap.catalogue import Catalogue
 from tastemap.config import Config
 from tastemap.features import labelled
 from tastemap.fitting import Fit
 from tastemap.intake import Cleaned
-from tastemap.segmentation import ScoredMatrix
+from tastemap.segmentation import ScoredBlock
 from tastemap.suppression import Suppression
 
 SCHEMAS: dict[str, StructType] = {
@@ -38,7 +39,7 @@ class Tables:
 
 def describe(
     kept: Cleaned,
-    scored: ScoredMatrix,
+    scored: BlockFrame[ScoredBlock],
     fitted: Fit,
     titles: Catalogue,
     scale: tuple[float, float],

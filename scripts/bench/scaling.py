@@ -37,27 +37,28 @@ Seconds = dict[str, float]
 @contextmanager
 def daemon(folder: Path, pattern: str, command: Sequence[str]) -> Iterator[str]:
     """One of Spark's daemons, and what the pattern finds in its log."""
-    log = Path(tempfile.mkstemp(suffix=".log", dir=folder)[1])
+    log = folder / f"{len(list(folder.glob('*.log')))}.log"
     environment = {
         **os.environ,
         "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "512m",
         "SPARK_DAEMON_JAVA_OPTS": f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()}",
     }
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file) as process,
-    ):
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(pattern, log.read_text(errors="replace"))):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command}:\n{log.read_text(errors='replace')}")
+            time.sleep(0.2)
+        yield found.group(1)
+    finally:
+        process.terminate()
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not (found := re.search(pattern, log.read_text(errors="replace"))):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{command}:\n{log.read_text(errors='replace')}")
-                time.sleep(0.2)
-            yield found.group(1)
-        finally:
-            process.terminate()
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 @contextmanager
@@ -123,7 +124,7 @@ def table(runs: dict[str, list[Seconds]]) -> str:
         heads += [place, "times"] if alike(before, place) else [place]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for stage in runs[places[0]][0]:
-        medians = [statistics.median(one.get(stage, float("nan")) for one in runs[place]) for place in places]
+        medians = [statistics.median(one[stage] for one in runs[place] if stage in one) for place in places]
         cells = [stage]
         for number, (place, median) in enumerate(zip(places, medians, strict=True)):
             cells.append(f"{median:.1f}")
@@ -147,6 +148,7 @@ def main() -> int:
     parser.add_argument("--places", default="local-1,local-2,workers-1,workers-2,cores-1,cores-2")
     parser.add_argument("--runs", type=int, default=3)
     options, more = parser.parse_known_args()
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # driver and daemons alike: the host's name may lead nowhere
     runs: dict[str, list[Seconds]] = {place: [] for place in options.places.split(",")}
     for number in range(options.runs):
         for place, found in runs.items():

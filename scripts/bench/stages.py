@@ -73,6 +73,7 @@ def main() -> int:
     ):
         of_log = persisted.enter_context(ExitStack())
         log = stage("open", lambda: open_log(spark, [args.ratings], config.source, None))
+        stage("plan movies", lambda: log.movies)  # in a run, while ratings are read
         with log.in_batches():
             stage("parse", lambda: map_in_arrow(*log.passed_to(count), "n long").agg({"n": "sum"}).head())
         read = pivot.gathered(log)

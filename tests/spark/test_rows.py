@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import math
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -50,6 +50,13 @@ def lengths(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The length of each cell."""
     for batch in batches:
         yield pa.record_batch([pa.array([len(cell) for cell in batch["cell"].to_pylist()])], names=["n"])
+
+
+def is_mapped(address: int) -> bool:
+    """Whether an address is in a file that is mapped into memory."""
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    bounds = [line[0].split("-") for line in mapped if line[-1].endswith(".arrow")]
+    return any(int(start, 16) <= address < int(end, 16) for start, end in bounds)
 
 
 EXPECTED = [number for number in range(20) if not 4 <= number < 8]
@@ -110,20 +117,33 @@ def test_what_is_made_of_rows_that_stay_can_stay(spark: SparkSession, tmp_path: 
 
 
 @in_both_ways
-@pytest.mark.parametrize(("per_core", "joined"), [(1, 64), (2, 64), (1, 1)])
+@pytest.mark.parametrize("per_core", [1, 2])
 def test_what_is_kept_of_rows_that_stay_is_in_few_partitions(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_core: int, joined: int
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_core: int
 ) -> None:
     cores = spark.sparkContext.defaultParallelism
     monkeypatch.setattr(rows, "KEPT_PER_CORE", per_core)
-    monkeypatch.setattr(rows, "JOINED", joined)
     with made(spark, tmp_path / "notes").persisted() as kept:
         in_files = isinstance(kept.make, row_files.Reader)
         with kept.for_keeping().mapped(lengths, "n long", ["cell"]).persisted() as more:
             assert sorted(row["n"] for row in more.frame.collect()) == EXPECTED
-            on_cluster = min(max(per_core * cores, math.ceil(N_PARTITIONS / joined)), N_PARTITIONS)
-            expected = cores if in_files else on_cluster
+            expected = cores if in_files else min(per_core * cores, N_PARTITIONS)
             assert more.n_partitions == more.frame.rdd.getNumPartitions() == expected
+
+
+@in_both_ways
+def test_where_spark_sends_all_rows_of_a_task_it_takes_few_partitions(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Spark 3.5 does on a cluster."""
+    cores = spark.sparkContext.defaultParallelism
+    with made(spark, tmp_path / "notes").persisted() as kept:
+        in_files = isinstance(kept.make, row_files.Reader)
+        monkeypatch.setattr(rows, "sends_by_size", lambda spark: False)
+        assert kept.in_few_tasks().n_partitions == cores < N_PARTITIONS
+        assert kept.for_keeping().n_partitions == (cores if in_files else N_PARTITIONS)
+        monkeypatch.setattr(rows, "JOINED", 1)
+        assert kept.in_few_tasks().n_partitions == (cores if in_files else N_PARTITIONS)
 
 
 @pytest.mark.parametrize("adaptive", ["true", "false"])
@@ -141,26 +161,37 @@ def test_spark_stores_every_partition_at_once(
         spark.conf.set("spark.sql.adaptive.enabled", before)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_of_a_file_memory_holds_the_batch_that_is_looked_at(spark: SparkSession, tmp_path: Path) -> None:
     reader = row_files.keep(numbers(spark), partial(told, str(tmp_path / "notes")), str(tmp_path))
     batches = reader(iter([pa.record_batch([pa.array([2])], names=["id"])]))
     first = next(batches)
     address = first["cell"].buffers()[2].address
+    assert is_mapped(address)
     del first
-    assert [batch["number"].to_pylist() for batch in batches] == [[9], [10], [11]]
-    mapped = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()]
-    assert not any(int(start, 16) <= address < int(end, 16) for start, end in mapped)
+    second = next(batches)
+    assert not is_mapped(address) and is_mapped(second["cell"].buffers()[2].address)
+    assert [batch["number"].to_pylist() for batch in (second, *batches)] == [[9], [10], [11]]
 
 
 def test_files_are_written_a_piece_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    class Noted(row_files._InPieces):
+        def write(self, data: Any, /) -> int:
+            sizes.append(super().write(data))
+            return sizes[-1]
+
     monkeypatch.setattr(row_files, "WRITE_BYTES", 64)
-    with row_files._InPieces(tmp_path / "file", "w") as raw:
-        assert raw.write(b"." * 100) == 64
-    text = bytes(range(256)) * 4
-    with io.BufferedWriter(row_files._InPieces(tmp_path / "file", "w"), 64) as file:
-        for start, end in pairwise([0, 3, 63, 64, 300, len(text)]):
-            file.write(text[start:end])
-    assert (tmp_path / "file").read_bytes() == text
+    monkeypatch.setattr(row_files, "_InPieces", Noted)
+    monkeypatch.setattr(row_files.TaskContext, "get", lambda: SimpleNamespace(partitionId=lambda: 3))
+    cells = [bytes(range(256)) * n for n in (4, 1, 0)]
+    batch = pa.record_batch([pa.array(range(3)), pa.array(cells)], names=SCHEMA.names)
+    (told,) = row_files._write(str(tmp_path), iter([batch, batch]))
+    assert told["partition"].to_pylist() == [3]
+    assert max(sizes) == 64 and sum(sizes) == (tmp_path / "3.arrow").stat().st_size
+    with pa.ipc.open_file(tmp_path / "3.arrow") as file:
+        assert [file.get_batch(i) for i in range(file.num_record_batches)] == [batch, batch]
 
 
 @in_both_ways

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,12 @@ from scipy import sparse
 
 import oracles
 from standins import block_matrix
-from tastemap import schemas, vectors
+from tastemap import pivot, schemas, segmentation, vectors
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode, from_vectors
 from tastemap.decomposition import covariance
 from tastemap.decomposition.covariance import Covariance
 from tastemap.features import loading
+from tastemap.segmentation import Projection
 from tastemap.weighting import Weighting
 
 
@@ -184,8 +185,24 @@ def test_a_covariance_needs_two_rows(n: int) -> None:
         Covariance(matrix, center=True).multiply(np.ones((3, 1)))
 
 
-@pytest.mark.parametrize("weighed", [True, False])
-def test_no_block_is_kept_while_the_next_is_loaded(weighed: bool) -> None:
+WEIGHTS = Weighting("stars", True, 0.0, np.zeros(6), 0.0)
+PROJECTION = Projection(WEIGHTS, np.eye(6)[:, :2], np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda rows: Covariance(rows, center=True).multiply(np.eye(6)), id="multiplied"),
+        pytest.param(
+            lambda rows: Covariance(loading(WEIGHTS, rows), center=True).multiply(np.eye(6)), id="weighed"
+        ),
+        pytest.param(
+            lambda rows: pivot.index_columns(rows, np.arange(6, dtype=np.int32), 1).rows.frame, id="indexed"
+        ),
+        pytest.param(lambda rows: segmentation.scores(rows, PROJECTION, 80).rows.frame, id="projected"),
+    ],
+)
+def test_no_block_is_kept_while_the_next_is_loaded(use: Callable[[BlockMatrix], object]) -> None:
     matrix = block_matrix([[oracles.sparse_ratings(20, 6, seed=seed) for seed in range(4)]])
     loaded: list[weakref.ref[Block]] = []
 
@@ -195,10 +212,7 @@ def test_no_block_is_kept_while_the_next_is_loaded(weighed: bool) -> None:
         loaded.append(weakref.ref(block))
         return iter([block])
 
-    rows = matrix.loading(load)
-    if weighed:
-        rows = loading(Weighting("stars", True, 0.0, np.zeros(6), 0.0), rows)
-    Covariance(rows, center=True).multiply(np.eye(6))
+    use(matrix.loading(load))
     assert len(loaded) == 4
 
 

@@ -50,12 +50,7 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
 
     def single_precision(self) -> ScoreMatrix:
         """The same in 4 bytes a score, a relative rounding of 6e-8: half as much to read time and again."""
-
-        def convert(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
-            for block in blocks:
-                yield encode(replace(block, scores=block.scores.astype(np.float32)))
-
-        return ScoreMatrix(self._mapped(convert, schemas.SCORES), decode, self.n_rows)
+        return ScoreMatrix(self.map_kept(_rounded, schemas.SCORES), decode, self.n_rows)
 
     def sample(self, size: int, seed: int) -> ScoreBlock:
         """About `size` rows, or all where there are no more, in the order of their ids: size · m · 8 bytes.
@@ -78,6 +73,11 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
             np.concatenate([block.mean_ratings for block in blocks]),
         )
         return whole[np.argsort(whole.ids)]
+
+
+def _rounded(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
+    for block in blocks:
+        yield encode(replace(block, scores=block.scores.astype(np.float32)))
 
 
 def encode(block: ScoreBlock) -> pa.RecordBatch:

@@ -10,11 +10,15 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from tastemap import schemas
+from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction, chained, map_in_arrow, rows_of_few_bytes
+from tastemap.filesystem import first_line
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.local import LocalReader
 
@@ -50,8 +54,16 @@ class RatingLog:
         """The movies, one row each, as `schemas.MOVIES`; None when no file of them is known.
 
         Planned when it is first asked for, which takes half a second at the beginning of a session.
+
+        Raises
+        ------
+        UserError
+            The file is not there any more.
         """
-        return None if self.plan_movies is None else self.plan_movies()
+        try:
+            return None if self.plan_movies is None else self.plan_movies()
+        except (Py4JJavaError, PySparkException) as error:
+            raise UserError(f"the list of movies cannot be read: {first_line(error)}") from error
 
     def passed_to(self, function: ArrowFunction) -> tuple[DataFrame, ArrowFunction]:
         """What `map_in_arrow` takes to run a function, in one Python pass together with the parsing.

@@ -201,8 +201,8 @@ def _movies(
         return partial(netflix.read_titles, spark, files)
     if layout in movielens.LAYOUTS:
         return partial(movielens.read_movies, spark, files, layout)
-    rows = _rows(spark, files, head, layout or "")
-    return partial(table.read_movies, rows, config)
+    of_table = table.read_movies(_rows(spark, files, head, layout or ""), config)
+    return lambda: of_table  # planned now: its columns may be of any type
 
 
 def _look_at_movies(
