@@ -108,6 +108,14 @@ def test_csv(spark: SparkSession, tmp_path: Path, end: bytes) -> None:
     assert log.skipped == ("tags.csv: not needed beside the published files",)
 
 
+def test_a_list_of_movies_that_is_gone_when_it_is_needed(spark: SparkSession, tmp_path: Path) -> None:
+    path = write(tmp_path, ratings__csv=RATINGS_CSV, movies__csv=MOVIES_CSV)
+    log = open_log(spark, [path], SourceConfig())
+    Path(path, "movies.csv").unlink()
+    with pytest.raises(UserError, match=r"the list of movies cannot be read: .*/movies\.csv"):
+        log.movies  # noqa: B018
+
+
 def test_dat_in_latin_1_and_in_utf_8(spark: SparkSession, tmp_path: Path) -> None:
     title = (
         "1::Misérables, Les (1995)::Drama|Musical\n2::Star Wars: Episode I (1999)::Sci-Fi\n3::a::b (1980)::\n"
