@@ -68,7 +68,7 @@ $(DATA)/generated: | $(VENV)/.installed
 test: $(VENV)/.installed ## Run all tests
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
-test-fast: $(VENV)/.installed ## Run the tests that take about a minute together
+test-fast: $(VENV)/.installed ## Run the tests that take less than a minute together
 	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not slow and not e2e" tests/unit tests/spark
 
 test-spark35: $(VENV35)/.installed ## Run the end-to-end tests on Spark 3.5, in an environment of its own

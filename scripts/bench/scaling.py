@@ -15,82 +15,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
+import standalone
+
 BIN = Path(sys.executable).parent
 STAGES = Path(__file__).resolve().with_name("stages.py")
-PATIENCE = 60.0  # seconds until a daemon of Spark's is there
 EXECUTOR_MEMORY = "1g"
 
 Seconds = dict[str, float]
-
-
-@contextmanager
-def daemon(folder: Path, pattern: str, command: Sequence[str]) -> Iterator[str]:
-    """One of Spark's daemons, and what the pattern finds in its log."""
-    log = folder / f"{len(list(folder.glob('*.log')))}.log"
-    environment = {
-        **os.environ,
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_DAEMON_MEMORY": "512m",
-        "SPARK_DAEMON_JAVA_OPTS": f"-Dlog4j2.configurationFile={(folder / 'log4j2.properties').as_uri()}",
-    }
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
-    try:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := re.search(pattern, log.read_text(errors="replace"))):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command}:\n{log.read_text(errors='replace')}")
-            time.sleep(0.2)
-        yield found.group(1)
-    finally:
-        process.terminate()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@contextmanager
-def cluster(folder: Path, n_workers: int, bound: Sequence[str]) -> Iterator[str]:
-    """A master, started by the command `bound`, and workers of a core each; its address."""
-    lines = (
-        "rootLogger.level = info",
-        "rootLogger.appenderRef.out.ref = out",
-        "appender.out.type = Console",
-        "appender.out.name = out",
-        "appender.out.target = SYSTEM_ERR",
-        "appender.out.layout.type = PatternLayout",
-        "appender.out.layout.pattern = %m%n",
-    )
-    (folder / "log4j2.properties").write_text("\n".join(lines))
-    start = [str(BIN / "spark-class")]
-    address = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0"]
-    with ExitStack() as daemons:
-        master = [*bound, *start, "org.apache.spark.deploy.master.Master", *address]
-        url = daemons.enter_context(daemon(folder, r"Starting Spark master at (spark://\S+)", master))
-        for number in range(n_workers):
-            limits = ["--cores", "1", "--memory", EXECUTOR_MEMORY, "--work-dir", str(folder / str(number))]
-            worker = [
-                *on_cores(str(number)),
-                *start,
-                "org.apache.spark.deploy.worker.Worker",
-                *limits,
-                *address,
-                url,
-            ]
-            daemons.enter_context(daemon(folder, r"(Successfully registered) with master", worker))
-        yield url
 
 
 def on_cores(cores: str) -> list[str]:
@@ -101,6 +41,7 @@ def on_cores(cores: str) -> list[str]:
 def run(place: str, ratings: str, more: Sequence[str]) -> Seconds:
     """Seconds of each stage at one of the places."""
     kind, n = place.rsplit("-", 1)
+    workers = [on_cores(str(number)) for number in range(int(n))]
     bound = on_cores(f"0-{int(n) - 1}") if kind == "cores" else []
     with tempfile.TemporaryDirectory(prefix="tastemap-scaling-") as name, ExitStack() as running:
         folder = Path(name)
@@ -108,7 +49,7 @@ def run(place: str, ratings: str, more: Sequence[str]) -> Seconds:
         if kind == "local":
             where = ["--master", f"local[{n}]"]
         else:
-            url = running.enter_context(cluster(folder, int(n), bound))
+            url = running.enter_context(standalone.cluster(folder, workers, bound))
             where = ["--master", url, "--executor-memory", EXECUTOR_MEMORY]
         command = [*bound, str(BIN / "spark-submit"), *where, str(STAGES), "--ratings", ratings]
         subprocess.run([*command, "--output", str(output), *more], check=True, stdout=sys.stderr)

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,71 +11,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from submission import spark_submit, submit
+from bench import standalone
+from submission import submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
-
-
-def start(folder: Path, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start one of Spark's daemons in the foreground, its log in a file."""
-    log = folder / f"{len(list(folder.glob('*.log')))}.log"
-    environment = {
-        **os.environ,
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_DAEMON_MEMORY": "512m",
-        # The library's own package must reach the workers with the job, not from the checkout.
-        "PYTHONPATH": "",
-    }
-    command = [str(Path(spark_submit()).with_name("spark-class")), *arguments]
-    with log.open("wb") as file:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file), log
-
-
-def wait_for(log: Path, pattern: str) -> str:
-    """Wait for a line in a daemon's log."""
-    for _ in range(120):
-        found = re.search(pattern, log.read_text(errors="replace"))
-        if found:
-            return found.group(1)
-        time.sleep(0.5)
-    raise AssertionError(f"{pattern!r} did not appear in 60 s:\n{log.read_text(errors='replace')}")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The master's URL; two workers of one core each."""
-    folder = tmp_path_factory.mktemp("cluster")
-    quiet = folder / "log4j2.properties"
-    lines = (
-        "rootLogger.level = info",
-        "rootLogger.appenderRef.out.ref = out",
-        "appender.out.type = Console",
-        "appender.out.name = out",
-        "appender.out.target = SYSTEM_ERR",
-        "appender.out.layout.type = PatternLayout",
-        "appender.out.layout.pattern = %m%n",
-    )
-    quiet.write_text("\n".join(lines))
-    os.environ["SPARK_DAEMON_JAVA_OPTS"] = f"-Dlog4j2.configurationFile={quiet.as_uri()}"
-    daemons = []
-    try:
-        address = ("--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
-        master, log = start(folder, "org.apache.spark.deploy.master.Master", *address)
-        daemons.append(master)
-        url = wait_for(log, r"Starting Spark master at (spark://\S+)")
-        for number in range(2):
-            limits = ("--cores", "1", "--memory", "1g", "--work-dir", str(folder / f"work-{number}"))
-            worker, log = start(folder, "org.apache.spark.deploy.worker.Worker", *limits, *address, url)
-            daemons.append(worker)
-            wait_for(log, r"(Successfully registered) with master")
+    with standalone.cluster(tmp_path_factory.mktemp("cluster"), [(), ()]) as url:
         yield url
-    finally:
-        del os.environ["SPARK_DAEMON_JAVA_OPTS"]
-        for daemon in daemons:
-            daemon.terminate()
-        for daemon in daemons:
-            daemon.wait(timeout=30)
 
 
 def test_two_workers_give_what_one_machine_gives(cluster: str, tmp_path: Path) -> None:

@@ -44,7 +44,6 @@ def test_plain_lines_are_read(text: bytes) -> None:
     assert found is not None and found.last_movie == int(text.rpartition(b":")[0].rpartition(b"\n")[2])
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=1000)
 @given(logs, st.data())
 def test_whatever_is_not_plain_is_left_or_read_as_it_is(text: bytes, data: st.DataObject) -> None:

@@ -187,7 +187,6 @@ def test_the_header_before_a_border_may_be_far_away() -> None:
     assert [row[1] for row in parse_in_byte_splits(text, [len(head)])[-2:]] == [5, 6]
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=500)
 @given(text, st.lists(st.integers(0, 1000), max_size=12), st.integers(1, 5), st.sampled_from([1, 40, 2**23]))
 def test_any_cut_of_any_file_gives_what_a_plain_reader_gives(

@@ -96,7 +96,6 @@ def test_the_page_is_of_the_run(report: Callable[..., tuple[Reporter, Run]]) -> 
     assert size == len(run.texts[reporter.PAGE].encode())
 
 
-@pytest.mark.slow
 def test_figures_are_drawn_while_the_run_goes_on(
     report: Callable[..., tuple[Reporter, Run]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

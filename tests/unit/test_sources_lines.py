@@ -125,7 +125,6 @@ line = st.one_of(
 )
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.one_of(st.just("1,2,3.5,4"), line), max_size=6))
 @example(["1,2,3,4\r5,6,4,7"])
