@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 import make_ratings
 from logs import rating_log
 from tastemap import catalogue, cleaning, pivot, schemas
-from tastemap.clustering import estimation
+from tastemap.clustering import refinement
 from tastemap.config import Config, from_options
 from tastemap.errors import UserError
 from tastemap.evaluation import evaluate, truth
@@ -106,7 +106,7 @@ def test_predictors_stand_in_the_order_they_must(found: Evaluation) -> None:
 def test_partitions_do_not_matter_nor_that_starts_are_made_on_a_sample(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimation, "SAMPLE", 150)
+    monkeypatch.setattr(refinement, "SAMPLE", 150)
     log, _ = planted(tmp_path)
     config = from_options(**OPTIONS | {"n_components": "4", "n_clusters": "4", "repeats": 1})
     one, five = (judged(spark, log, config, n).figures for n in (1, 5))

@@ -19,7 +19,7 @@ from sklearn.metrics import adjusted_rand_score
 import make_ratings
 from logs import rating_log
 from tastemap import cleaning, pivot, rows, schemas, segmentation, weighting
-from tastemap.clustering import algorithms, bisecting, cosine, estimation, mixture
+from tastemap.clustering import algorithms, bisecting, cosine, mixture, refinement
 from tastemap.clustering.centres import Centres, CentresModel
 from tastemap.clustering.estimation import Clustering
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
@@ -38,9 +38,9 @@ Array = npt.NDArray[np.float64]
 def sample_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Whether all rows fit into the sample and starts are made on all of it, or passes over others follow."""
     size, starts = request.param
-    monkeypatch.setattr(estimation, "SAMPLE", size)
-    monkeypatch.setattr(estimation, "START_ROWS", starts)
-    monkeypatch.setattr(estimation, "ROWS_PER_CLUSTER", 8)
+    monkeypatch.setattr(refinement, "SAMPLE", size)
+    monkeypatch.setattr(refinement, "START_ROWS", starts)
+    monkeypatch.setattr(refinement, "ROWS_PER_CLUSTER", 8)
     return int(size)
 
 

@@ -9,8 +9,9 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from tastemap.clustering import kmeans
-from tastemap.clustering.estimation import TOLERANCE, Fitted, converge, promising
+from tastemap.clustering.estimation import TOLERANCE, Fitted, converge
 from tastemap.clustering.lloyd import Means, plus_plus
+from tastemap.clustering.refinement import promising
 from tastemap.hashing import uniform
 
 Array = npt.NDArray[np.float64]

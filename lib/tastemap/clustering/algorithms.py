@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from tastemap.clustering import bisecting, cosine, estimation, kmeans, mixture
+from tastemap.clustering import bisecting, cosine, kmeans, mixture, refinement
 from tastemap.clustering.centres import unit
 from tastemap.clustering.estimation import TOLERANCE, Clustering, Estimate, Fitted, converge
 from tastemap.clustering.lloyd import plus_plus
@@ -58,7 +58,7 @@ def fit_many(
         _STARTS[config.algorithm], max_iterations=config.max_iterations, restarts=config.restarts, seed=seed
     )
     moves = bisecting.MOVES if config.algorithm == "bisecting" else config.max_iterations
-    return estimation.fit_many(scores, shapes, starts, moves, seed)
+    return refinement.fit_many(scores, shapes, starts, moves, seed)
 
 
 def fit_from(
@@ -76,5 +76,5 @@ def fit_from(
         begun = _BEGIN[config.algorithm](sample, whole)
         return [converge(sample, begun, config.max_iterations, TOLERANCE)]
 
-    (found,) = estimation.fit_many(scores, [(None, n_clusters)], starts, config.max_iterations, seed)
+    (found,) = refinement.fit_many(scores, [(None, n_clusters)], starts, config.max_iterations, seed)
     return found

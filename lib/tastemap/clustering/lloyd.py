@@ -44,6 +44,10 @@ class Means:
         sizes = np.bincount(nearest, minlength=k).astype(np.float64)
         return [np.asarray(members.T @ rows), sizes, np.array([distances @ distances])]
 
+    def counts(self, sums: list[Array]) -> Array:
+        """Rows of each centre."""
+        return sums[1]
+
     def moved(self, sums: list[Array]) -> Means:
         """Means of the rows; a centre without rows, or whose rows cancel out, stays."""
         totals, sizes, _ = sums

@@ -81,6 +81,10 @@ class Mixture:
         sizes = np.bincount(found.argmax(axis=1), minlength=self.n_clusters).astype(np.float64)
         return [shares.sum(axis=0), shares.T @ scores, scores.T @ scores, totals.sum(axis=0), sizes]
 
+    def counts(self, sums: list[Array]) -> Array:
+        """Sums of the responsibilities."""
+        return sums[0]
+
     def moved(self, sums: list[Array]) -> Mixture:
         """The maximum: weights, means and the covariance about them."""
         totals, weighted, moments, *_ = sums
