@@ -19,7 +19,7 @@ ALGORITHMS = {"kmeans": kmeans, "mixture": mixture, "cosine": cosine}
 LIMIT = 200
 
 
-def scores(n: int = 40_000, m: int = 6, seed: int = 0) -> Array:
+def scores(n: int = 12_000, m: int = 6, seed: int = 0) -> Array:
     """Groups that overlap: whatever moves needs many moves."""
     rng = np.random.default_rng(seed)
     return 1.5 * rng.normal(size=(7, m))[rng.integers(0, 7, n)] + rng.normal(size=(n, m))
@@ -40,6 +40,11 @@ def refined(rows: Array, begun: Fitted[Any], sample: Array, limit: int = LIMIT) 
         way.go_on(way.estimate.add_up(rows), iteration, limit - iteration)
     assert way.ended
     return way.found
+
+
+def strangers(rows: Array) -> Array:
+    """A sample of other rows than these."""
+    return np.random.default_rng(5).normal(size=(300, rows.shape[1])) * [9, 1, 1, 1, 1, 1]
 
 
 def over(rows: Array, estimate: Estimate) -> Fitted[Any]:
@@ -67,8 +72,8 @@ def test_passes_are_few_and_end_where_moves_end(algorithm: str) -> None:
     n_found = n_plain = 0
     for seed in range(1, 7):
         rows = scores(seed=seed)
-        begun = start(algorithm, rows[:4000], seed=seed)
-        found, plain = refined(rows, begun, rows[:4000]), converge(rows, begun.estimate, LIMIT, TOLERANCE)
+        begun = start(algorithm, rows[:1500], seed=seed)
+        found, plain = refined(rows, begun, rows[:1500]), converge(rows, begun.estimate, LIMIT, TOLERANCE)
         assert found.estimate.still(found.sums, TOLERANCE)
         assert found.loss <= plain.loss + 1e-5 * abs(plain.loss)
         for one, other in zip(found.sums, found.estimate.add_up(rows), strict=True):
@@ -79,24 +84,23 @@ def test_passes_are_few_and_end_where_moves_end(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_sample_that_misleads_is_left_alone(algorithm: str) -> None:
-    rows = scores()
-    begun = start(algorithm, rows[:4000])
-    strangers = np.random.default_rng(5).normal(size=(300, rows.shape[1])) * [9, 1, 1, 1, 1, 1]
-    found = refined(rows, begun, strangers)
+def test_a_sample_that_misleads_costs_two_passes(algorithm: str) -> None:
+    """One for as many steps as there may be and one for a quarter of them; then it is left alone."""
+    rows = scores(seed=2)
+    begun = start(algorithm, rows[:1500], seed=2)
+    found = refined(rows, begun, strangers(rows))
     plain = converge(rows, begun.estimate, LIMIT, TOLERANCE)
     assert found.estimate.still(found.sums, TOLERANCE)
-    assert found.loss <= over(rows, begun.estimate).loss
-    assert found.loss <= plain.loss + 1e-3 * abs(plain.loss)
+    assert found.loss == pytest.approx(plain.loss, rel=1e-5)
+    assert found.iterations <= plain.iterations + 2
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("limit", [0, 1, 2, 3])
 def test_no_more_passes_than_asked_for_and_the_best_of_them(algorithm: str, limit: int) -> None:
     rows = scores()
-    strangers = np.random.default_rng(5).normal(size=(300, rows.shape[1])) * [9, 1, 1, 1, 1, 1]
-    begun = start(algorithm, rows[:4000])
-    for sample in (rows[:4000], strangers):
+    begun = start(algorithm, rows[:1500])
+    for sample in (rows[:1500], strangers(rows)):
         found = refined(rows, begun, sample, limit)
         assert found.iterations <= limit
         assert found.loss <= over(rows, begun.estimate).loss
@@ -106,8 +110,8 @@ def test_no_more_passes_than_asked_for_and_the_best_of_them(algorithm: str, limi
 def test_with_one_move_left_it_is_the_move_itself(algorithm: str) -> None:
     """As bisections ask for, which are not to become KMeans."""
     rows = scores()
-    begun = start(algorithm, rows[:4000])
-    found = refined(rows, begun, rows[:4000], 1)
+    begun = start(algorithm, rows[:1500])
+    found = refined(rows, begun, rows[:1500], 1)
     expected = begun.estimate.moved(begun.estimate.add_up(rows))
     for one, other in zip(arrays(found.estimate), arrays(expected), strict=True):
         np.testing.assert_array_equal(one, other)

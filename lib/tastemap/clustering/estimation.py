@@ -28,7 +28,7 @@ class Clustering:
     """What was minimised: the sum of squared distances to the centres (between vectors of length 1 for
     `cosine`); for `mixture` the negative logarithm of the likelihood."""
     iterations: int
-    """Times that the clusters were moved, over all rows."""
+    """Times that clusters were moved by what all rows add up to: passes over them, after the first."""
 
     def take(self, order: npt.NDArray[np.int64]) -> Clustering:
         """Some of the clusters, numbered in this order."""
