@@ -21,6 +21,10 @@ os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 QUIET_JVM = [f"-Dlog4j2.configurationFile={(ROOT / 'conf/log4j2.properties').as_uri()}"]
 QUIET_JVM += [f"-Ddev.ludovic.netlib.{library}.allowNative=false" for library in ("blas", "lapack", "arpack")]
 
+# The first compiler alone: tests are over before what the second makes of them would pay. Its frames are
+# larger, and those of Spark's ALS many.
+JVM = [*QUIET_JVM, "-XX:TieredStopAtLevel=1", "-Xss4m"]
+
 SPARK_SETTINGS = {
     # Two tasks at a time: what goes wrong only in parallel can go wrong, on every machine alike.
     "spark.master": "local[2]",
@@ -41,7 +45,7 @@ SPARK_SETTINGS = {
     # ... and where it can't, the test fails instead of quietly taking the slow way.
     "spark.sql.execution.arrow.pyspark.fallback.enabled": "false",
     # As quiet as .venv, also on a Python that `make setup` has not made.
-    "spark.driver.extraJavaOptions": " ".join(QUIET_JVM),
+    "spark.driver.extraJavaOptions": " ".join(JVM),
 }
 
 
