@@ -28,7 +28,7 @@ import standalone
 
 BIN = Path(sys.executable).parent
 STAGES = Path(__file__).resolve().with_name("stages.py")
-EXECUTOR_MEMORY = "1g"
+EXECUTOR_MEMORY = "2g"  # a billion ratings of Netflix's form have records of 50 MB, too large for one
 
 Seconds = dict[str, float]
 

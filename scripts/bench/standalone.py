@@ -13,6 +13,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0  # seconds until a daemon of Spark's is there
+WORKER_MEMORY = "4g"  # what executors may ask a worker for
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def cluster(folder: Path, workers: Sequence[Sequence[str]], master: Sequence[str
         command = [*master, *start, "org.apache.spark.deploy.master.Master", *address]
         url = daemons.enter_context(daemon(folder, r"Starting Spark master at (spark://\S+)", command))
         for number, bound in enumerate(workers):
-            limits = ["--cores", "1", "--memory", "1g", "--work-dir", str(folder / str(number))]
+            limits = ["--cores", "1", "--memory", WORKER_MEMORY, "--work-dir", str(folder / str(number))]
             worker = [*start, "org.apache.spark.deploy.worker.Worker", *limits, *address, url]
             daemons.enter_context(daemon(folder, r"(Successfully registered) with master", [*bound, *worker]))
         yield url
