@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy import sparse
 
 from tastemap import lookup, vectors
 from tastemap.blocks import Block, BlockMatrix
@@ -151,12 +151,14 @@ def _count_lost(
 
 def all_movie_counts(block: Block, min_user_ratings: int) -> pa.Table:
     """Movies of one block, numbers and sums of their ratings by users with enough."""
-    ranks, ids = lookup.ranks(block.matrix.indices)
-    ranked = vectors.csr(block.matrix.data, ranks, block.matrix.indptr, ids.size)
-    n_ratings, sums = _sums_by_column(ranked)
+    ratings = block.matrix
+    numbers, ids = lookup.numbers(ratings.indices)
+    n_ratings, sums = _sums_by_number(numbers, ratings.data, ids.size)
+    seen = n_ratings > 0
     # Those of the others are fewer than those to be kept, so they are what is looked up and taken away.
-    n_few, few = _sums_by_column(ranked[np.diff(ranked.indptr) < min_user_ratings])
-    return pa.table([ids, n_ratings - n_few, sums - few], MOVIE_COUNTS)
+    few = ratings[np.diff(ratings.indptr) < min_user_ratings]
+    n_few, of_few = _sums_by_number(lookup.positions(few.indices, ids), few.data, ids.size)
+    return pa.table([ids[seen], (n_ratings - n_few)[seen], (sums - of_few)[seen]], MOVIE_COUNTS)
 
 
 def lost_counts(block: Block, ids: Ids, remaining: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
@@ -173,15 +175,18 @@ def lost_counts(block: Block, ids: Ids, remaining: Ids, min_user_ratings: int) -
 
 def movie_counts(block: Block, ids: Ids, min_user_ratings: int) -> tuple[Counted, Sums]:
     """Numbers and sums of the ratings of given movies, in one block, by users with enough of them."""
-    return _sums_by_column(keep(block, ids, min_user_ratings).matrix)
+    kept = keep(block, ids, min_user_ratings).matrix
+    return _sums_by_number(kept.indices, kept.data, kept.shape[1])
 
 
-def _sums_by_column(ratings: sparse.csr_matrix) -> tuple[Counted, Sums]:
-    """Numbers and sums of the values in each column, stored zeros included."""
-    n_ratings = np.bincount(ratings.indices, minlength=ratings.shape[1])
-    sums = np.bincount(ratings.indices, weights=ratings.data, minlength=ratings.shape[1])
-    # Of an empty block bincount makes integers, whatever the weights.
-    return n_ratings.astype(np.int64, copy=False), sums.astype(np.float64, copy=False)
+def _sums_by_number(
+    numbers: npt.NDArray[np.signedinteger[Any]], values: npt.NDArray[Any], size: int
+) -> tuple[Counted, Sums]:
+    """How many values have each number below `size`, and their sums."""
+    n_values = np.bincount(numbers, minlength=size)
+    sums = np.bincount(numbers, weights=values, minlength=size)
+    # Of no values bincount makes integers, whatever the weights.
+    return n_values.astype(np.int64, copy=False), sums.astype(np.float64, copy=False)
 
 
 def keep(block: Block, movie_ids: npt.NDArray[np.int32], min_user_ratings: int) -> Block:

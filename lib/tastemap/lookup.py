@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 Int = TypeVar("Int", bound=np.integer[Any])
 
 PLACES = 2
-"""Of a table, for each value at most: it takes no more memory than the values then."""
+"""Of a table, for each value at most: it takes about as much memory as the values then."""
 COUNTED = 1 << 16
 """Places of a table up to which those that are taken are counted, which takes half as long as to mark them:
 the counts stay in a core's cache."""
@@ -45,10 +45,22 @@ def ranks(values: npt.NDArray[Int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[
     return table[places], (np.flatnonzero(seen) + low).astype(values.dtype)
 
 
+def numbers(values: npt.NDArray[Int]) -> tuple[npt.NDArray[np.signedinteger[Any]], npt.NDArray[Int]]:
+    """Numbers of the values, of shape (n,), in their order, and what value each number stands for, ascending.
+
+    As `ranks`, but where values lie close together those between that do not occur have numbers, too: half
+    the time.
+    """
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if high - low >= PLACES * values.size:
+        return ranks(values)
+    return _places(values, low), (np.arange(high - low + 1) + low).astype(values.dtype)
+
+
 def positions(values: npt.NDArray[Int], among: npt.NDArray[Int]) -> npt.NDArray[np.int32]:
     """Where each of the values, of shape (n,), stands in an ascending array; −1 where it does not."""
     low, high = (int(among[0]), int(among[-1])) if among.size else (0, -1)
-    if not 0 < low <= high < values.size:
+    if not 0 < low <= high < max(values.size, PLACES * among.size):
         found = pc.index_in(pa.array(values), value_set=pa.array(among))
         return np.asarray(found.fill_null(-1))
     table = np.full(high + 2, -1, np.int32)  # with a place on either side for what is beyond

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemap.lookup import positions, ranks, unique
+from tastemap.lookup import numbers, positions, ranks, unique
 
 EDGES = {np.int16: (-(2**15), 2**15 - 1), np.int32: (-(2**31), 2**31 - 1)}
 
@@ -28,9 +28,12 @@ def test_as_pandas(dtype: type[np.integer], data: st.DataObject) -> None:
     among = np.unique(data.draw(integers(dtype)))
     found = unique(values)
     assert found.dtype == dtype and found.tolist() == sorted(set(values.tolist()))
-    numbers, different = ranks(values)
-    assert (numbers.dtype, different.dtype) == (np.int32, dtype)
-    assert different.tolist() == found.tolist() and different[numbers].tolist() == values.tolist()
+    ranked, different = ranks(values)
+    assert (ranked.dtype, different.dtype) == (np.int32, dtype)
+    assert different.tolist() == found.tolist() and different[ranked].tolist() == values.tolist()
+    numbered, stands_for = numbers(values)
+    assert stands_for.dtype == dtype and stands_for[numbered].tolist() == values.tolist()
+    assert stands_for.size <= max(2 * values.size, 1) and (np.diff(stands_for.astype(np.int64)) > 0).all()
     placed = positions(values, among)
     assert placed.dtype == np.int32
     assert placed.tolist() == pd.Index(among).get_indexer(pd.Index(values)).tolist()
@@ -59,6 +62,6 @@ def test_distances_that_do_not_fit_into_a_narrow_type() -> None:
     """Ratings without a time are of the least year there is."""
     values = np.repeat(np.array([-(2**15), 28, 35], np.int16), 30_000)
     assert unique(values).tolist() == [-(2**15), 28, 35]
-    numbers, different = ranks(values)
+    ranked, different = ranks(values)
     assert different.tolist() == [-(2**15), 28, 35]
-    assert numbers[[0, 30_000, 60_000]].tolist() == [0, 1, 2]
+    assert ranked[[0, 30_000, 60_000]].tolist() == [0, 1, 2]
