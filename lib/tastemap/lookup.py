@@ -48,11 +48,11 @@ def ranks(values: npt.NDArray[Int]) -> tuple[npt.NDArray[np.int32], npt.NDArray[
 def numbers(values: npt.NDArray[Int]) -> tuple[npt.NDArray[np.signedinteger[Any]], npt.NDArray[Int]]:
     """Numbers of the values, of shape (n,), in their order, and what value each number stands for, ascending.
 
-    As `ranks`, but where values lie close together those between that do not occur have numbers, too: half
-    the time.
+    As `ranks`, but where values lie so close together that what is counted by their numbers stays in a core's
+    cache, those between that do not occur have numbers, too: half the time.
     """
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    if high - low >= PLACES * values.size:
+    if high - low >= min(COUNTED, PLACES * values.size):
         return ranks(values)
     return _places(values, low), (np.arange(high - low + 1) + low).astype(values.dtype)
 

@@ -168,3 +168,11 @@ def test_counts_of_an_empty_block_are_of_the_same_type_as_of_others() -> None:
     assert all_movie_counts(empty, 1).schema == all_movie_counts(some, 1).schema
     assert all_movie_counts(some, 1).to_pydict() == {"movie_id": [2, 3], "n": [1, 1], "total": [3.0, 4.0]}
     assert all_movie_counts(some, 3).to_pydict() == {"movie_id": [2, 3], "n": [0, 0], "total": [0.0, 0.0]}
+
+
+@pytest.mark.parametrize("last", [5, 10**6], ids=["close together", "far apart"])
+def test_movies_that_nobody_in_a_block_rated_are_not_counted_in_it(last: int) -> None:
+    columns = {"user_id": [1, 1, 2], "movie_id": np.int32([2, 3, last]), "rating": np.float32([4, 1, 2])}
+    (block,) = split(pd.DataFrame(columns), 1)
+    found = all_movie_counts(block, 2)
+    assert found.to_pydict() == {"movie_id": [2, 3, last], "n": [1, 1, 0], "total": [4.0, 1.0, 0.0]}

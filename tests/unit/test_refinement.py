@@ -11,7 +11,7 @@ import pytest
 from tastemap.clustering import cosine, kmeans, mixture
 from tastemap.clustering.estimation import TOLERANCE, Estimate, Fitted, converge
 from tastemap.clustering.lloyd import plus_plus
-from tastemap.clustering.refinement import Way, moved_on
+from tastemap.clustering.refinement import Descent, look_ahead
 
 Array = npt.NDArray[np.float64]
 
@@ -33,13 +33,13 @@ def start(algorithm: str, sample: Array, k: int = 7, seed: int = 1) -> Fitted[An
 
 def refined(rows: Array, begun: Fitted[Any], sample: Array, limit: int = LIMIT) -> Fitted[Any]:
     """Go on over all rows, as `refine` does on executors."""
-    way = Way(begun, sample, len(rows) / len(sample))
+    descent = Descent(begun, sample, len(rows) / len(sample))
     for iteration in range(limit + 1):
-        if way.ended:
+        if descent.ended:
             break
-        way.go_on(way.estimate.add_up(rows), iteration, limit - iteration)
-    assert way.ended
-    return way.found
+        descent.advance(descent.estimate.add_up(rows), iteration, limit - iteration)
+    assert descent.ended
+    return descent.found
 
 
 def strangers(rows: Array) -> Array:
@@ -60,7 +60,7 @@ def arrays(estimate: Any) -> list[Array]:
 def test_a_sample_of_everybody_foretells_the_moves_themselves(algorithm: str, steps: int) -> None:
     rows = scores(3000)
     begun = over(rows, start(algorithm, rows[:200]).estimate)
-    found = moved_on(begun, rows, 1.0, steps)
+    found = look_ahead(begun, rows, 1.0, steps)
     expected = converge(rows, begun.estimate, steps + 1).estimate
     for one, other in zip(arrays(found), arrays(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
@@ -123,5 +123,5 @@ def test_it_is_not_foretold_that_a_cluster_loses_half_of_its_rows() -> None:
     rows = np.vstack([rng.normal(0.0, 0.3, (5000, 2)), rng.normal((8.0, 0.0), 0.3, (20, 2))])
     between = rng.normal((3.2, 0.0), 0.1, (50, 2))
     begun = over(rows, kmeans.begin(rows, np.array([[-2.0, 0.0], [7.0, 0.0]])))
-    found = moved_on(begun, between, len(rows) / len(between), 5)
+    found = look_ahead(begun, between, len(rows) / len(between), 5)
     np.testing.assert_array_equal(found.centres, begun.estimate.moved(begun.sums).centres)

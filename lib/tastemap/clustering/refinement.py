@@ -110,18 +110,18 @@ def refine(
         Of each.
     """
     scale = scores.n_rows / len(sample)
-    ways = [Way(start, sample[:, : start.estimate.n_components], scale) for start in starts]
+    descents = [Descent(start, sample[:, : start.estimate.n_components], scale) for start in starts]
     for iteration in range(max_iterations + 1):
-        moving = [way for way in ways if not way.ended]
+        moving = [descent for descent in descents if not descent.ended]
         if not moving:
             break
-        passed = _pass(scores, [way.estimate for way in moving], [way.shapes for way in moving])
-        for way, sums in zip(moving, passed, strict=True):
-            way.go_on(sums, iteration, max_iterations - iteration)
-    return [way.found for way in ways]
+        passed = _pass(scores, [one.estimate for one in moving], [one.shapes for one in moving])
+        for descent, sums in zip(moving, passed, strict=True):
+            descent.advance(sums, iteration, max_iterations - iteration)
+    return [descent.found for descent in descents]
 
 
-class Way(Generic[E]):
+class Descent(Generic[E]):
     """An estimate's way over all rows, pass by pass.
 
     Between two passes it goes as far as the sample foretells. Where that was too far, for it loses more there
@@ -150,7 +150,7 @@ class Way(Generic[E]):
         self._steps = min(STEPS_AHEAD, int(scale) // 2)
         self._foretold = False
 
-    def go_on(self, sums: list[Array], iteration: int, moves_left: int) -> None:
+    def advance(self, sums: list[Array], iteration: int, moves_left: int) -> None:
         """Take the sums over all rows of the estimate, after so many moves, and move it or end."""
         passed = Fitted(self.estimate, sums, iteration)
         if self._foretold and not passed.loss <= self.found.loss:  # nor is what is no number
@@ -163,10 +163,10 @@ class Way(Generic[E]):
             steps = min(self._steps, moves_left - 1)
         if not self.ended:
             self._foretold = steps > 0
-            self.estimate = moved_on(self.found, self._sample, self._scale, steps)
+            self.estimate = look_ahead(self.found, self._sample, self._scale, steps)
 
 
-def moved_on(fitted: Fitted[E], sample: Array, scale: float, steps: int) -> E:
+def look_ahead(fitted: Fitted[E], sample: Array, scale: float, steps: int) -> E:
     """The next estimate, moved on by at most so many steps, as a sample of the rows foretells them.
 
     For another estimate all rows are taken to add up to what they do for this one, and what the sample adds
