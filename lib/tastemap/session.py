@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -59,7 +60,7 @@ def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
             _ship_package(spark, Path(folder))
             yield spark
     finally:
-        spark.stop()
+        _stop(spark)
 
 
 def _started(name: str) -> SparkSession:
@@ -68,6 +69,21 @@ def _started(name: str) -> SparkSession:
     for key, value in (SETTINGS | settings_of_workers(SparkConf())).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def _stop(spark: SparkSession) -> None:
+    """Stop Spark without waiting for PySpark's thread of accumulators, of which nobody here has any.
+
+    It looks once a second whether it is to end: half a second to a second and a half at the end of every job.
+    """
+    context = spark.sparkContext
+    server = getattr(context, "_accumulatorServer", None)
+    context._accumulatorServer = None  # type: ignore[assignment]  # so `stop` leaves it alone
+    spark.stop()
+    if server is not None:
+        if isinstance(server.server_address, str):  # a socket's file, which it may not live to remove
+            Path(server.server_address).unlink(missing_ok=True)
+        Thread(target=server.shutdown, daemon=True).start()
 
 
 def settings_of_workers(conf: SparkConf) -> dict[str, str]:
