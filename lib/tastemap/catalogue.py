@@ -11,12 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
 from scipy import sparse
 
 from tastemap.cleaning import Movies
 from tastemap.filesystem import reading
-from tastemap.rows import collected
+from tastemap.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -72,21 +71,19 @@ class Catalogue:
         return Labels(tuple(genres), np.array(years, dtype=np.int32), matrix)
 
 
-def describe(movie_ids: npt.NDArray[np.int32], movies: DataFrame | None) -> Catalogue:
-    """Look up movies by id; collects a row a movie of those that are asked for."""
+def describe(movie_ids: npt.NDArray[np.int32], movies: Rows | None) -> Catalogue:
+    """Look up movies by id in `schemas.MOVIES`; collects a row a movie of those that are asked for."""
     titles = np.full(movie_ids.size, None, dtype=object)
     genres: list[tuple[str, ...]] = [()] * movie_ids.size
     years: list[int | None] = [None] * movie_ids.size
     if movies is not None:
-        columns = movies.select("movie_id", "title", "year", "genres")
         with reading("the list of movies"):
-            # Not joined and not collected as Spark's rows, each of which takes a second for 17,770 movies.
-            found = list(collected(columns, partial(_of_ids, movie_ids), columns.schema))
+            found = list(movies.mapped(partial(_of_ids, movie_ids), movies.schema).collected())
         for row in (row for batch in found for row in batch.to_pylist()):
             column = int(np.searchsorted(movie_ids, row["movie_id"]))
             titles[column] = row["title"]
             years[column] = None if row["year"] is None else int(row["year"])  # a double by way of pandas
-            genres[column] = tuple(dict.fromkeys(filter(None, row["genres"] or ())))
+            genres[column] = tuple(dict.fromkeys(row["genres"]))
     return Catalogue(movie_ids, titles, tuple(genres), tuple(years))
 
 

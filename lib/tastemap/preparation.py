@@ -49,7 +49,8 @@ def prepare_ratings(
             run.write("rejects", rejects)
             stage.rows = n_bad
         with reading("the list of movies"), stages("movies", "rows") as stage:
-            titles = log.movies if log.movies is not None else spark.createDataFrame([], schemas.MOVIES)
+            listed = log.movies
+            titles = spark.createDataFrame([], schemas.MOVIES) if listed is None else listed.frame
             run.write("movies", titles)
             stage.rows = run.read("movies").count()
         manifest = {

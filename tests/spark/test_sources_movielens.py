@@ -79,7 +79,7 @@ def read(log: RatingLog) -> list[tuple]:
 
 def movies(log: RatingLog) -> list[tuple]:
     assert log.movies is not None
-    return sorted((r.movie_id, r.title, r.year, r.genres) for r in log.movies.collect())
+    return sorted((r.movie_id, r.title, r.year, r.genres) for r in log.movies.frame.collect())
 
 
 def oracle(text: bytes, separator: str) -> list[tuple]:
@@ -104,7 +104,7 @@ def test_csv(spark: SparkSession, tmp_path: Path, end: bytes) -> None:
     assert taken(log) == oracle(text, ",")
     assert taken(log)[0] == (1, 31, 2.5, datetime(2009, 12, 14, 2, 52, 24, tzinfo=UTC))
     assert movies(log) == CSV_MOVIES
-    assert log.movies is not None and log.movies.columns == schemas.MOVIES.names
+    assert log.movies is not None and log.movies.frame.schema == schemas.MOVIES
     assert log.skipped == ("tags.csv: not needed beside the published files",)
 
 
@@ -219,4 +219,4 @@ def test_the_estimate_is_near(spark: SparkSession, movielens_small: Path) -> Non
     log = open_log(spark, [str(movielens_small)], SourceConfig())
     assert log.parsed().where("reason IS NULL").count() == 100_836
     assert 0.5 < log.n_ratings_estimate / 100_836 < 2
-    assert log.movies is not None and log.movies.count() == 9742
+    assert log.movies is not None and log.movies.frame.count() == 9742

@@ -98,7 +98,7 @@ def test_combined_data_and_titles(spark: SparkSession, tmp_path: Path, end: byte
     assert rows(log) == in_order(expected + renamed)
     assert [line.split(":")[0] for line in log.skipped] == ["probe.txt", "qualifying.txt"]
     assert log.movies is not None
-    assert sorted(map(tuple, log.movies.collect())) == [
+    assert sorted(map(tuple, log.movies.frame.collect())) == [
         (1, "Dinosaur Planet", 2003, []),
         (2, "Isle of Man TT 2004 Review", 2004, []),
         (72, "At Home Among Strangers, A Stranger Among His Own", 1974, []),
@@ -189,7 +189,7 @@ def test_mv_files_in_a_directory_below(spark: SparkSession, tmp_path: Path) -> N
     log = open_log(spark, [str(tmp_path)], SourceConfig())
     assert len(log.files) == 120 and log.skipped == ("README: not needed beside the published files",)
     assert rows(log) == in_order([row for text in texts for row in read_netflix(text)])
-    assert log.movies is not None and log.movies.count() == 5
+    assert log.movies is not None and log.movies.frame.count() == 5
     # The same files, by a pattern and one by one.
     pattern = open_log(spark, [f"{folder}/mv_*.txt"], SourceConfig())
     single = open_log(spark, sorted(map(str, folder.iterdir())), SourceConfig())

@@ -265,7 +265,7 @@ def test_prepared_tables_come_with_their_movies(spark: SparkSession, tmp_path: P
     assert taken(log) == [(1, 2, 3.5, WHEN), (2, 2, 4.0, None)]
     assert log.n_ratings_estimate == 2
     assert log.movies is not None
-    assert sorted(map(tuple, log.movies.collect())) == [
+    assert sorted(map(tuple, log.movies.frame.collect())) == [
         (2, "Heat", 1995, ["Crime"]),
         (3, "Untitled", None, []),
     ]
@@ -280,11 +280,12 @@ def test_movies_of_ones_own(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "films2.csv").write_text("movie_id,title\n2,Zulu\n2,Alien\n")
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films.csv"))
     assert log.movies is not None
-    assert list(map(tuple, log.movies.collect())) == [(2, "Heat, the", 1995, ["Crime", "Drama"])]
+    assert list(map(tuple, log.movies.frame.collect())) == [(2, "Heat, the", 1995, ["Crime", "Drama"])]
     parquet(tmp_path / "films.parquet", movie_id=[2.0, -7.0, 2.5], title=["Zulu", "Below", "Half"])
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films.parquet"))
     assert log.movies is not None
-    assert sorted((row.movie_id, row.title) for row in log.movies.collect()) == [(-7, "Below"), (2, "Zulu")]
+    found = {row.movie_id: row.title for row in log.movies.frame.collect()}
+    assert found == {-7: "Below", 2: "Zulu"}
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films2.csv"))
     assert log.movies is not None
-    assert list(map(tuple, log.movies.collect())) == [(2, "Alien", None, [])]
+    assert list(map(tuple, log.movies.frame.collect())) == [(2, "Alien", None, [])]

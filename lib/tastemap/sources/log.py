@@ -19,6 +19,7 @@ from tastemap import schemas
 from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction, chained, map_in_arrow, rows_of_few_bytes
 from tastemap.filesystem import first_line
+from tastemap.rows import Rows
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.local import LocalReader
 
@@ -33,7 +34,7 @@ class RatingLog:
     """Records as Spark reads them: what they are is the business of `parse`."""
     parse: ArrowFunction | None
     """Runs on executors, from batches of `records` to `schemas.PARSED`; None when records are that."""
-    plan_movies: Callable[[], DataFrame] | None
+    plan_movies: Callable[[], Rows] | None
     """Makes `movies`; None when no file of them is known."""
     scale: tuple[float, float]
     """Lowest and highest rating; others are rejects."""
@@ -50,10 +51,10 @@ class RatingLog:
     """Reads `records` where workers see the files themselves."""
 
     @cached_property
-    def movies(self) -> DataFrame | None:
+    def movies(self) -> Rows | None:
         """The movies, one row each, as `schemas.MOVIES`; None when no file of them is known.
 
-        Planned when it is first asked for, which takes half a second at the beginning of a session.
+        Planned when it is first asked for.
 
         Raises
         ------

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tastemap.executors import grouped
+from tastemap.rows import Rows
+from tastemap.sources import titles
 from tastemap.sources.detection import MOVIELENS_HEADER
 from tastemap.sources.files import StoredFiles
 from tastemap.sources.lines import BATCH_BYTES, Layout, Lines, count_lines, parse_lines
-from tastemap.sources.titles import decoded, movie_table, split_genres, without_year
 
 SCALE = (0.5, 5.0)
 BYTES_PER_RATING = 25.0
@@ -72,25 +75,35 @@ def headers(layout: str) -> tuple[bytes, ...]:
     return tuple(header.encode() for header in _HEADERS) if layout == "movielens-csv" else ()
 
 
-def read_movies(spark: SparkSession, files: StoredFiles, layout: str) -> DataFrame:
+def read_movies(spark: SparkSession, files: StoredFiles, layout: str) -> Rows:
     """Read movies as `schemas.MOVIES`; titles lose the year at their end."""
-    reader = spark.read.options(**files.options)
-    if layout == "movielens-csv":
-        # Quotes inside quoted titles are doubled.
-        rows = reader.csv(
-            files.load, "id string, title string, genres string", header=True, quote='"', escape='"'
-        )
-        movie_id, title, genres = F.col("id"), F.col("title"), split_genres(F.col("genres"))
-    else:
-        rows = reader.text(files.load).select(decoded(F.col("value")).alias("line"))
-        if layout == "movielens-dat":
-            part = [F.regexp_extract("line", r"^(\d+)::(.+)::(.*)$", i) for i in (1, 2, 3)]
-            movie_id, title, genres = part[0], part[1], split_genres(part[2])
-        else:
-            fields = F.split("line", r"\|")
-            movie_id, title, genres = fields[0], fields[1], _flagged(fields)
-    name, year = without_year(title)
-    return movie_table(rows, movie_id, name, year, genres)
+    return titles.of_lines(spark.read.options(**files.options).text(files.load), _PARSE_MOVIE[layout])
+
+
+def _movie(movie_id: str, title: str, genres: Sequence[str]) -> titles.Movie | None:
+    return titles.movie(movie_id, *titles.without_year(title), genres)
+
+
+def _of_csv(line: str) -> titles.Movie | None:
+    # Quotes inside quoted titles are doubled; the header has no number for an id.
+    movie_id, title, genres = [*next(csv.reader([line]), []), "", "", ""][:3]
+    return _movie(movie_id, title, titles.split_genres(genres))
+
+
+def _of_dat(line: str) -> titles.Movie | None:
+    found = _DAT.fullmatch(line)
+    return None if found is None else _movie(found[1], found[2], titles.split_genres(found[3]))
+
+
+def _of_item(line: str) -> titles.Movie | None:
+    movie_id, title, _, _, _, *flags = [*line.split("|"), "", "", "", "", ""]
+    # The first flag says that no genre is known.
+    genres = [genre for genre, flag in zip(GENRES[1:], flags[1:], strict=False) if flag == "1"]
+    return _movie(movie_id, title, genres)
+
+
+_DAT = re.compile(r"(\d+)::(.+)::(.*)", re.ASCII)
+_PARSE_MOVIE = {"movielens-csv": _of_csv, "movielens-dat": _of_dat, "movielens-data": _of_item}
 
 
 @dataclass(frozen=True)
@@ -120,9 +133,3 @@ class MovieLensParser:
         paths = table.column("path").combine_chunks().dictionary_encode()
         n_lines = pc.count_substring(values, b"\n").to_numpy() + 1
         return Lines(text, tuple(paths.dictionary.to_pylist()), np.repeat(paths.indices.to_numpy(), n_lines))
-
-
-def _flagged(fields: Column) -> Column:
-    """Genres whose flag is set; the first flag says that none is known."""
-    flags = [F.when(fields[5 + i] == "1", F.lit(genre)) for i, genre in enumerate(GENRES) if i > 0]
-    return F.array_compact(F.array(*flags))

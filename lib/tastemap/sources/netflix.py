@@ -7,6 +7,7 @@ tells that, where the file is not compressed; files that Spark does not split do
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from pyspark.sql import functions as F
 
 from tastemap.executors import map_in_arrow
 from tastemap.filesystem import FileSystem
+from tastemap.rows import Rows
+from tastemap.sources import titles
 from tastemap.sources.files import StoredFiles, splits_of
 from tastemap.sources.headers import (
     Border,
@@ -36,7 +39,6 @@ from tastemap.sources.headers import (
 from tastemap.sources.lines import NO_MOVIE, Layout, Lines, parse_lines, rating_batch
 from tastemap.sources.local import mapped
 from tastemap.sources.netflix_lines import read_plain
-from tastemap.sources.titles import decoded, movie_table
 
 SCALE = (1.0, 5.0)
 BYTES_PER_RATING = 21.0
@@ -48,6 +50,7 @@ MAX_LOOKED_UP = 1_000
 TEXT_BYTES = 1 << 19
 """Text that is parsed at once: what is made of it stays in a core's cache."""
 LAYOUT = Layout(",", ("user_id", "rating", "date"))
+_TITLE = re.compile(r"\s*(\d+),(\d{4}|NULL|),(.*)", re.ASCII)
 _WHOLE_FILE = Border(NO_MOVIE, None, last=True)
 _SPLITS = "path string, start long, confirms boolean, ends_line boolean, movie_id long, line binary"
 
@@ -71,13 +74,17 @@ def parser(
     return NetflixParser(scale, _borders(spark, records) if _pin_splits(spark, files) else {})
 
 
-def read_titles(spark: SparkSession, files: StoredFiles) -> DataFrame:
+def read_titles(spark: SparkSession, files: StoredFiles) -> Rows:
     """Read `movie_titles`: id, year or NULL, and a title that may hold commas, unquoted."""
-    line = decoded(F.col("value"))
-    part = [F.regexp_extract(line, r"^\s*(\d+),(\d{4}|NULL|),(.*)$", i) for i in (1, 2, 3)]
-    return movie_table(
-        spark.read.options(**files.options).text(files.load), part[0], F.trim(part[2]), _int(part[1]), None
-    )
+    return titles.of_lines(spark.read.options(**files.options).text(files.load), _parse_title)
+
+
+def _parse_title(line: str) -> titles.Movie | None:
+    found = _TITLE.match(line)
+    if found is None:
+        return None
+    movie_id, year, title = found.groups()
+    return titles.movie(movie_id, title.strip(" "), int(year) if year.isdigit() else None, ())
 
 
 @dataclass(frozen=True)
@@ -248,7 +255,3 @@ def _summarize(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if not whole:
             split = summarize_split(start, (bytes(item[3]) for item in records))
             yield pa.RecordBatch.from_pylist([{"path": path, **vars(split)}])
-
-
-def _int(text: Column) -> Column:
-    return F.when(text.rlike(r"^\d+$"), text.cast("int"))

@@ -14,6 +14,7 @@ from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction
 from tastemap.filesystem import FileSystem, escaped, first_line
+from tastemap.rows import Rows
 from tastemap.sources import local, movielens, netflix, table
 from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
 from tastemap.sources.files import (
@@ -180,7 +181,7 @@ def _estimate(chosen: Selection) -> int:
 
 def _movies(
     spark: SparkSession, chosen: Selection, movies_path: str | None, config: SourceConfig
-) -> Callable[[], DataFrame] | None:
+) -> Callable[[], Rows] | None:
     """Find the movies that were named, or else those beside the ratings; returns what reads them."""
     if movies_path is not None:
         found = _look_at_movies(spark, [movies_path], config)

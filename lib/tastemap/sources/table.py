@@ -21,10 +21,10 @@ from pyspark.sql.types import (
 from tastemap import schemas
 from tastemap.config import SourceConfig
 from tastemap.errors import UserError
-from tastemap.sources import reasons
+from tastemap.rows import Rows
+from tastemap.sources import reasons, titles
 from tastemap.sources.files import StoredFiles
 from tastemap.sources.lines import FIRST_SECOND, LAST_SECOND, RAW_LENGTH
-from tastemap.sources.titles import movie_table, split_genres
 
 SCALE = (0.5, 5.0)
 _MALFORMED = "_malformed_line"
@@ -130,19 +130,18 @@ def parsed_table(
     return read.withColumn("reason", reason).select(*kept, told[0], position, told[1], "reason")
 
 
-def read_movies(rows: DataFrame, config: SourceConfig) -> DataFrame:
+def read_movies(rows: DataFrame, config: SourceConfig) -> Rows:
     """Select `schemas.MOVIES` from a table of the movie column, `title`, perhaps `year` and `genres`."""
     types = {field.name: field.dataType for field in rows.schema.fields}
-    genres = None
-    if "genres" in types:
-        listed = isinstance(types["genres"], ArrayType)
-        genres = (
-            F.col("genres").cast("array<string>") if listed else split_genres(F.col("genres").cast("string"))
-        )
-    year = F.expr("try_cast(year AS int)") if "year" in types else None
     name = config.movie_column
-    movie_id = F.expr(_whole_number(_quoted(name), "int", isinstance(types[name], StringType)))
-    return movie_table(rows, movie_id, F.col("title").cast("string"), year, genres)
+    genres = "array<string>" if isinstance(types.get("genres"), ArrayType) else "string"
+    columns = {
+        "movie_id": _whole_number(_quoted(name), "int", isinstance(types[name], StringType)),
+        "title": "cast(title AS string)",
+        "year": "try_cast(year AS int)" if "year" in types else "cast(NULL AS int)",
+        "genres": f"cast({'genres' if 'genres' in types else 'NULL'} AS {genres})",
+    }
+    return titles.of_columns(rows.select(*(F.expr(sql).alias(key) for key, sql in columns.items())))
 
 
 def _check_types(types: Mapping[str, DataType], names: Mapping[str, str]) -> None:
