@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -183,6 +184,10 @@ class FileSystem:
 
         It is written under another name first, so that no reader ever sees half of it.
         """
+        local_path = self.local_path(path)
+        if local_path is not None:  # not as text through the JVM, two dozen calls for each file
+            _write_local(path, Path(local_path), content)
+            return
         directory, _, name = path.rpartition("/")
         unfinished = f"{directory}/.{name}.unfinished" if directory else f".{name}.unfinished"
         with _plain_errors(path, "written"):
@@ -217,6 +222,17 @@ class FileSystem:
 
     def _path(self, path: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(path)
+
+
+def _write_local(path: str, local_path: Path, content: bytes | memoryview) -> None:
+    unfinished, sums = (local_path.with_name(f".{local_path.name}.{end}") for end in ("unfinished", "crc"))
+    try:
+        local_path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        sums.unlink(missing_ok=True)  # Hadoop's, of a file that is replaced
+        unfinished.replace(local_path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 _UNREADABLE = ("FAILED_READ_FILE", "EOFException", "CSV header does not conform")

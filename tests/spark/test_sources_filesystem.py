@@ -14,9 +14,12 @@ from tastemap.errors import UserError
 from tastemap.filesystem import PORTION, FileSystem
 
 
-@pytest.fixture
-def files(spark: SparkSession, tmp_path: Path) -> FileSystem:
-    return FileSystem(spark, str(tmp_path))
+@pytest.fixture(params=[True, False], ids=["this machine's", "Hadoop's"])
+def files(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> FileSystem:
+    """As it is in local mode, and as it is for whoever asks Hadoop for everything."""
+    made = FileSystem(spark, str(tmp_path))
+    made._in_one_process = request.param
+    return made
 
 
 def test_what_is_there(files: FileSystem, tmp_path: Path) -> None:
@@ -40,6 +43,15 @@ def test_text_is_written_and_replaced(files: FileSystem, tmp_path: Path) -> None
         files.write_text(path, text)
         assert files.read_text(path) == text == Path(path).read_text(encoding="utf-8")
     assert [name for name in files.names(str(tmp_path)) if not name.endswith(".crc")] == ["run.json"]
+
+
+def test_a_file_of_hadoops_is_replaced_with_its_checksum(spark: SparkSession, tmp_path: Path) -> None:
+    path, hadoops = f"{tmp_path}/run.json", FileSystem(spark, str(tmp_path))
+    hadoops._in_one_process = False
+    hadoops.write_text(path, "first")
+    assert (tmp_path / ".run.json.crc").exists()
+    FileSystem(spark, path).write_text(path, "second")
+    assert hadoops.read_text(path) == "second"  # against the checksum, if there were one
 
 
 @pytest.mark.parametrize("size", [0, 1, PORTION, PORTION + 1, 3 * PORTION - 1])
