@@ -6,8 +6,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from bokeh.models import BasicTicker, FixedTicker, NumeralTickFormatter
-from bokeh.plotting import figure
+from bokeh.models import (
+    BasicTicker,
+    ColumnDataSource,
+    FixedTicker,
+    Line,
+    NumeralTickFormatter,
+    Plot,
+    Quad,
+)
 
 from tastemap.report import style
 from tastemap.report.content import Content
@@ -30,7 +37,7 @@ clock that was wrong must not stretch the axis."""
 def figures(content: Content, names: dict[int, str]) -> list[Figure]:
     """For each of the `KINDS` that there are data for, a figure a segment that is drawn."""
     result = []
-    drawing: dict[str, Callable[[pd.DataFrame, int], figure]] = {
+    drawing: dict[str, Callable[[pd.DataFrame, int], Plot]] = {
         "ratings": _ratings,
         "activity": _activity,
         "years": _years,
@@ -111,29 +118,22 @@ def _against_everybody(
     return result.sort_values(["cluster", "at"], ignore_index=True)
 
 
-def _ratings(table: pd.DataFrame, cluster: int) -> figure:
+def _ratings(table: pd.DataFrame, cluster: int) -> Plot:
     of_cluster = table[table["cluster"] == cluster]
     at, width = of_cluster["at"].to_numpy(), float(np.diff(np.unique(table["at"])).min(initial=1.0))
     plot = _small(table, (float(at.min()) - width / 2, float(at.max()) + width / 2))
-    plot.vbar(x=at, top=of_cluster["share"], width=0.8 * width, color=style.ACCENT, fill_alpha=0.75)
+    _bars(plot, at - 0.4 * width, at + 0.4 * width, of_cluster["share"])
     _everybody(plot, at - width / 2, of_cluster["everybody"], at[-1] + width / 2)
     plot.xaxis.ticker = FixedTicker(ticks=sorted({int(one) for one in at if float(one).is_integer()})[:8])
     return plot
 
 
-def _activity(table: pd.DataFrame, cluster: int) -> figure:
+def _activity(table: pd.DataFrame, cluster: int) -> Plot:
     of_cluster = table[table["cluster"] == cluster]
     low = of_cluster["at"].to_numpy()
     lowest, highest = float(table["at"].min()), float(table["at"].max() * np.sqrt(2))
-    plot = _small(table, (lowest, highest), x_axis_type="log")
-    plot.quad(
-        left=low,
-        right=low * np.sqrt(2) * 0.96,
-        bottom=0,
-        top=of_cluster["share"],
-        color=style.ACCENT,
-        fill_alpha=0.75,
-    )
+    plot = _small(table, (lowest, highest), log=True)
+    _bars(plot, low, low * np.sqrt(2) * 0.96, of_cluster["share"])
     _everybody(plot, low, of_cluster["everybody"], float(low[-1] * np.sqrt(2)))
     ticks = [10**power for power in range(8) if lowest <= 10**power <= highest]
     plot.xaxis.ticker = FixedTicker(ticks=ticks)
@@ -141,48 +141,56 @@ def _activity(table: pd.DataFrame, cluster: int) -> figure:
     return plot
 
 
-def _years(table: pd.DataFrame, cluster: int) -> figure:
+def _years(table: pd.DataFrame, cluster: int) -> Plot:
     everybody = table[table["cluster"] == cluster].set_index("at")["everybody"]
     # So that the few ratings of the oldest movies do not take up half of the figure.
     first = int(everybody.index[int((everybody.cumsum() < OLDEST).sum())])
     return _by_year(table, cluster, first, 10 if everybody.index[-1] - first <= 45 else 20)
 
 
-def _rating_years(table: pd.DataFrame, cluster: int) -> figure:
+def _rating_years(table: pd.DataFrame, cluster: int) -> Plot:
     first, last = int(table["at"].min()), int(table["at"].max())
     step = next(step for step in (1, 2, 5, 10, 20, 10_000) if last - first < 4 * step)  # room on a telephone
     return _by_year(table, cluster, first, step)
 
 
-def _by_year(table: pd.DataFrame, cluster: int, first: int, step: int) -> figure:
+def _by_year(table: pd.DataFrame, cluster: int, first: int, step: int) -> Plot:
     """Bars from the first year on, a tick every so many."""
     of_cluster = table[table["cluster"] == cluster]
     at = of_cluster["at"].to_numpy(np.float64)
     last = int(at[-1])
     plot = _small(table, (first - 0.5, last + 0.5))
-    plot.vbar(x=at, top=of_cluster["share"], width=0.9, color=style.ACCENT, fill_alpha=0.75)
+    _bars(plot, at - 0.45, at + 0.45, of_cluster["share"])
     _everybody(plot, at - 0.5, of_cluster["everybody"], last + 0.5)
     plot.xaxis.ticker = FixedTicker(ticks=list(range(-(-first // step) * step, last + 1, step)))
     return plot
 
 
-def _small(table: pd.DataFrame, x_range: tuple[float, float], **settings: object) -> figure:
+def _small(table: pd.DataFrame, x_range: tuple[float, float], *, log: bool = False) -> Plot:
     highest = float(table[["share", "everybody"]].to_numpy().max())
-    plot = style.blank(
-        HEIGHT,
-        x_range=x_range,
-        y_range=(0, highest * 1.05),
-        min_border_left=36,
-        min_border_right=10,
-        **settings,
-    )
+    plot = style.bare(HEIGHT, x_range, (0.0, highest * 1.05), log=log)
+    plot.min_border_left, plot.min_border_right = 36, 10
     plot.yaxis.formatter = NumeralTickFormatter(format="0%")
     plot.yaxis.ticker = BasicTicker(desired_num_ticks=3)
-    plot.xgrid.visible = False
     return plot
 
 
-def _everybody(plot: figure, starts: np.ndarray, shares: pd.Series, end: float) -> None:
+def _bars(plot: Plot, left: np.ndarray, right: np.ndarray, shares: pd.Series) -> None:
+    columns = ColumnDataSource({"left": left, "right": right, "top": shares.to_numpy()})
+    bars = Quad(
+        left="left",
+        right="right",
+        top="top",
+        bottom=0,
+        fill_color=style.ACCENT,
+        line_color=style.ACCENT,
+        fill_alpha=0.75,
+    )
+    plot.add_glyph(columns, bars)
+
+
+def _everybody(plot: Plot, starts: np.ndarray, shares: pd.Series, end: float) -> None:
     """Everybody's shares as a line of steps."""
     x = np.append(np.repeat(starts, 2)[1:], end)
-    plot.line(x, np.repeat(shares.to_numpy(), 2), color=style.INK, line_width=1.2, line_dash=[4, 2])
+    columns = ColumnDataSource({"x": x, "y": np.repeat(shares.to_numpy(), 2)})
+    plot.add_glyph(columns, Line(x="x", y="y", line_color=style.INK, line_width=1.2, line_dash=[4, 2]))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from bokeh.models import ColumnDataSource, CustomJSHover, HoverTool, LinearColorMapper
-from bokeh.plotting import figure
+from bokeh.models import ColumnDataSource, CustomJSHover, HoverTool, Image, LinearColorMapper, Plot
 
 from tastemap.report import style
 from tastemap.report.content import Array, Content, Members
@@ -33,29 +32,18 @@ def figures(content: Content, names: dict[int, str]) -> list[Figure]:
     return result
 
 
-def heat_map(members: Members, content: Content, version: str, low: float, high: float) -> figure:
+def heat_map(members: Members, content: Content, version: str, low: float, high: float) -> Plot:
     """One of the `VERSIONS`: a row a member, the most active on top, a column a movie, unrated blank."""
     n_columns = members.n_most_rated
     stars = members.active_ratings[:, :n_columns]
     n_rows = len(stars)
     movies = _movies(members, content)
     titles = [in_full(movie) for movie in movies.to_dict("records")]
-    plot = style.blank(
-        190 + max(7 * n_rows, 60),
-        x_range=(0, n_columns),
-        y_range=(0, n_rows),
-        y_axis_label="members, the most active on top",
-        min_border_right=12,
-    )
-    plot.image(
-        image="image",
-        x=0,
-        y=0,
-        dw=n_columns,
-        dh=n_rows,
-        color_mapper=_mapper(version, low, high),
-        source=ColumnDataSource({"image": [_drawn(stars, version)]}),
-    )
+    plot = style.bare(190 + max(7 * n_rows, 60), (0, n_columns), (0, n_rows))
+    plot.min_border_right = 12
+    plot.yaxis.axis_label = "members, the most active on top"
+    image = Image(image="image", x=0, y=0, dw=n_columns, dh=n_rows, color_mapper=_mapper(version, low, high))
+    plot.add_glyph(ColumnDataSource({"image": [_drawn(stars, version)]}), image)
     movie = CustomJSHover(args={"titles": titles}, code="return titles[Math.floor(special_vars.x)]")
     given = "String(value) + ' stars'" if version == "stars" else "'rated'"
     stars_given = CustomJSHover(code=f"return isNaN(value) ? 'not rated' : {given}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bokeh.models import Axis, Plot
+from bokeh.models import Axis, Grid, LinearAxis, LinearScale, LogAxis, LogScale, Plot, Range1d
 from bokeh.plotting import figure
 
 ACCENT = "#1f5f8b"
@@ -34,6 +34,7 @@ STARS = ("#8c510a", "#cd9443", "#dfc27d", "#efe3c2", "#cfe3ea", "#9bc8dd", "#6aa
 """Brown for low to blue for high, both darker towards the ends; made after ColorBrewer's BrBG."""
 SEQUENCE = ("#f3f7fa", "#dbe8f1", "#bcd5e6", "#94bbd6", "#71a5c9", "#3a76a1", "#1f5f8b", "#12466b")
 
+_USUAL = {"sizing_mode": "stretch_width", "min_width": 120, "toolbar_location": None}
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
@@ -67,8 +68,39 @@ def size(cluster: int) -> float:
 
 def blank(height: int, **settings: object) -> figure:
     """An empty figure as wide as its place; `settings` go to Bokeh."""
-    usual = {"sizing_mode": "stretch_width", "min_width": 120, "toolbar_location": None, "tools": ""}
-    plot = figure(height=height, **{**usual, **settings})
+    plot = figure(height=height, **{**_USUAL, "tools": "", **settings})
+    _style(plot)
+    return plot
+
+
+def bare(
+    height: int, x_range: tuple[float, float], y_range: tuple[float, float], *, log: bool = False
+) -> Plot:
+    """An empty figure without what `blank` has for others, in three quarters of its time.
+
+    Parameters
+    ----------
+    height : int
+    x_range, y_range : pair of float
+    log : bool
+        Whether the axis below is logarithmic.
+    """
+    plot = Plot(
+        height=height,
+        x_range=Range1d(*x_range),
+        y_range=Range1d(*y_range),
+        x_scale=LogScale() if log else LinearScale(),
+        **_USUAL,
+    )
+    plot.add_layout(LogAxis() if log else LinearAxis(), "below")
+    values = LinearAxis()
+    plot.add_layout(values, "left")
+    plot.add_layout(Grid(dimension=1, axis=values))
+    _style(plot)
+    return plot
+
+
+def _style(plot: Plot) -> None:
     plot.outline_line_color = None
     plot.background_fill_color = plot.border_fill_color = "#ffffff"
     plot.grid.grid_line_color = GRID
@@ -78,7 +110,6 @@ def blank(height: int, **settings: object) -> figure:
     plot.title.text_color = INK
     plot.title.text_font_size = "13px"
     plot.title.text_font_style = "normal"
-    return plot
 
 
 def tooltip(*lines: str) -> str:
