@@ -163,4 +163,4 @@ def manifest(n_users: int, n_ratings: int, counts: dict[str, int]) -> dict[str, 
 
 def drawn(content: Content) -> page.Drawn:
     """All figures of it."""
-    return page.draw(content).with_charts(page.draw_members(content))
+    return page.draw(content)

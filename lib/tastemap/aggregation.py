@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
 
 from tastemap.executors import ArrowFunction, chained, releasing
 from tastemap.rows import Rows
@@ -95,6 +96,32 @@ def sum_by_key(rows: Rows, columns: Sequence[str], partial: ArrowFunction, schem
         partials = Rows(frame.repartition(n_reducers, schema.names[0]), n_reducers, spark_schema, add)
     found = pa.Table.from_batches(add(partials.collected()), schema)  # bounded: see above
     return found.sort_by(schema.names[0])
+
+
+def foremost(
+    rows: Rows, columns: Sequence[str], partial: ArrowFunction, choose: ArrowFunction, schema: StructType
+) -> Iterator[pa.RecordBatch]:
+    """Of the rows that `partial` makes of each partition those that `choose` keeps of all: few.
+
+    As `sum_arrays`: where there are many partitions, an executor chooses before the driver does.
+
+    Parameters
+    ----------
+    rows : Rows
+        Read once.
+    columns : sequence of str
+        Those that are needed of them.
+    partial : callable
+        Batches of a partition to batches of `schema`. Runs on executors.
+    choose : callable
+        Keeps some rows: of all the same as of those that it keeps of parts. Runs on executors and the driver.
+    schema : StructType
+        Of what is chosen.
+    """
+    partials = rows.mapped(releasing(chained(partial, choose)), schema, columns)
+    if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
+        partials = Rows(partials.frame.repartition(1), 1, schema, choose)
+    return choose(partials.collected())  # bounded: see above
 
 
 def _add_by_key(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -67,6 +67,7 @@ def _write(
                 told = batch.schema.with_metadata({_SCHEMA_KEY: schema})
                 writer = opened.enter_context(pq.ParquetWriter(unfinished, told))
             writer.write_batch(batch)
+            del batch  # before the next is made
     if writer is not None:
         os.replace(unfinished, Path(directory, name))
         yield pa.record_batch([pa.array([name])], names=["file"])

@@ -22,7 +22,7 @@ from pyspark.sql.types import StructType
 from scipy import sparse
 
 from tastemap import compact, schemas, vectors
-from tastemap.aggregation import Array, sum_arrays, sum_by_key
+from tastemap.aggregation import Array, foremost, sum_arrays, sum_by_key
 from tastemap.executors import ArrowFunction, releasing
 from tastemap.hashing import uniform
 from tastemap.rows import Rows
@@ -117,6 +117,13 @@ class BlockFrame(Generic[B]):
         """Sum the rows, of the given schema, that `function` makes of blocks, by their first column."""
         rows = self.rows.in_few_tasks()
         return sum_by_key(rows, self.columns, partial(_load_blocks, self.load, function), schema)
+
+    def foremost(
+        self, function: BlockFunction[B], choose: ArrowFunction, schema: StructType
+    ) -> Iterator[pa.RecordBatch]:
+        """Of the rows, of a schema, that `function` makes of blocks those that `choose` keeps of all."""
+        rows = self.rows.in_few_tasks()
+        return foremost(rows, self.columns, partial(_load_blocks, self.load, function), choose, schema)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -112,7 +112,7 @@ def fit(
     n_ratings: npt.NDArray[np.int64],
     rating_sums: Array,
     config: WeightingConfig,
-    catalogue: Catalogue,
+    catalogue: Callable[[], Catalogue],
 ) -> Features:
     """Features of the kinds that are asked for; those of genres take one pass for their standard deviations.
 
@@ -124,8 +124,8 @@ def fit(
         Number and sum of each movie's ratings.
     config : WeightingConfig
         With one weighting.
-    catalogue : Catalogue
-        Of the d movies.
+    catalogue : callable
+        Gives the catalogue of the d movies: asked where genres are.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def fit(
     movies = weighting.fit(n_ratings, rating_sums, config)
     if "genres" not in config.features:
         return movies
-    labels = catalogue.labels()
+    labels = catalogue().labels()
     if not labels.genres:
         raise UserError(
             "--features genres: no genres are known of these movies; give --movies a file that has them, or "

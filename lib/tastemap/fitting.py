@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame
 
 from tastemap import features as featuring
-from tastemap import schemas, warm_start
+from tastemap import pivot, schemas, warm_start
 from tastemap.catalogue import Catalogue
 from tastemap.clustering import algorithms
 from tastemap.clustering.assignment import Clusters
@@ -86,7 +87,12 @@ class Fit:
 
 
 def choose_clusters(
-    kept: Cleaned, titles: Catalogue, truth: DataFrame | None, run: Run, config: Config, stages: Stages
+    kept: Cleaned,
+    titles: Future[Catalogue],
+    truth: DataFrame | None,
+    run: Run,
+    config: Config,
+    stages: Stages,
 ) -> Choice:
     """The number of clusters that is asked for, or of several the one that earns it, with what speaks for it.
 
@@ -96,7 +102,7 @@ def choose_clusters(
     if len(config.clustering.n_clusters) == 1:
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     with stages("choose clusters", "numbers") as stage:
-        data = hold_out(kept.matrix, titles, kept.size, config)
+        data = hold_out(kept.matrix, titles.result(), kept.size, config)
         found = evaluate(data, config, truth)
         run.write_small("evaluation", found.figures, schemas.EVALUATION)
         run.write_small("cluster_stability", found.clusters, schemas.CLUSTER_STABILITY)
@@ -104,11 +110,13 @@ def choose_clusters(
     return choose(found.figures)
 
 
-def reduce(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: Stages) -> Reduction:
+def reduce(kept: Cleaned, titles: Future[Catalogue], config: Config, stages: Stages) -> Reduction:
     """Weigh the ratings and fit their principal components."""
     (n_components,) = config.decomposition.n_components
     movies = kept.movies
-    features = featuring.fit(kept.matrix, movies.n_ratings, movies.rating_sums, config.weighting, titles)
+    features = featuring.fit(
+        kept.matrix, movies.n_ratings, movies.rating_sums, config.weighting, titles.result
+    )
     featuring.check_size(features, [n_components])
     passes: list[Progress] = []
     with stages("principal components", "passes") as stage:
@@ -117,7 +125,7 @@ def reduce(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: S
             passes.append(one)
             stage.rows = one.passes
 
-        decomposition = principal_components(kept, features, run, config, passed)
+        decomposition = principal_components(kept, features, config, passed)
         stage.rows = decomposition.passes
     featuring.check_variance(decomposition.total_variance)
     return Reduction(features, decomposition, passes)
@@ -126,7 +134,6 @@ def reduce(kept: Cleaned, titles: Catalogue, run: Run, config: Config, stages: S
 def principal_components(
     kept: Cleaned,
     features: Features,
-    run: Run,
     config: Config,
     on_pass: Callable[[Progress], None],
 ) -> Decomposition:
@@ -134,7 +141,7 @@ def principal_components(
     settings = config.decomposition
     (n_components,) = settings.n_components
     if settings.pca_solver == "spark":
-        vectors = features.stage().transform(run.read("user_vectors"))
+        vectors = features.stage().transform(pivot.user_vectors(kept.matrix).frame())
         pca = PCA(k=n_components, inputCol="weights", solver="spark", seed=config.run.seed)
         try:
             return pca.fit(vectors).decomposition

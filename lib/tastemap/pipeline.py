@@ -90,12 +90,10 @@ def cluster_users(
         earlier = None if directory is None else warm_start.load(spark, directory, config)
         with cleaned(rating_log, run, config, stages) as kept:
             matrix, n_users = kept.matrix, kept.counts["users"]
-            with stages("write user vectors", "users") as stage:
-                run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
-                stage.rows = n_users
-            titles = catalogue.describe(kept.movies.ids, rating_log.movies)
-            choice = fitting.choose_clusters(kept, titles, known, run, config, stages)
-            reduction = fitting.reduce(kept, titles, run, config, stages)
+            looked_up = beside.submit(catalogue.describe, kept.movies.ids, rating_log.movies)
+            choice = fitting.choose_clusters(kept, looked_up, known, run, config, stages)
+            reduction = fitting.reduce(kept, looked_up, config, stages)
+            titles = looked_up.result()
             with ExitStack() as persisted:
                 with stages("project", "users") as stage:
                     projected = segmentation.projected(matrix, reduction.projection, n_users)
@@ -110,7 +108,7 @@ def cluster_users(
                 fitted = fitting.cluster(kept, reduction, scores, choice, earlier, config, stages)
                 clusters = fitted.clusters
                 model = segmentation.pipeline_model(reduction.features, reduction.decomposition, clusters)
-                saved = beside.submit(run.write_model, "model", model)
+                saved = [beside.submit(run.write_model, "model", model)]
                 with stages("assign", "users") as stage:
                     assign(scores, clusters, pseudonyms, run, memberships=config.clustering.memberships)
                     stage.rows = n_users
@@ -119,21 +117,25 @@ def cluster_users(
                 with stages("profile", "cells") as stage:
                     told = tables.describe(kept, scored, fitted, titles, rating_log.scale, config)
                     stage.rows = len(told.of["cluster_movies"])
-                manifest = {
-                    "inputs": rating_log.describe(),
-                    "counts": kept.counts | told.suppressed,
-                    "stages": stages.record(),
-                    "config": config.as_dict(),
-                    "metrics": fitted.metrics(),
-                }
+                saved.append(beside.submit(tables.write, run, told))
                 if report:
                     with stages("look up members", "users") as stage:
-                        stage.rows = report.draw(clusters, told.of, told.active, choice.figures, manifest)
-        with stages("write results", "tables") as stage:
-            for name, schema in tables.SCHEMAS.items():
-                run.write_small(name, told.of[name], schema)
-            stage.rows = len(tables.SCHEMAS)
-        saved.result()
+                        stage.rows = report.look_up_members(told.of["cluster_movies"], clusters.n_clusters)
+            manifest = {
+                "inputs": rating_log.describe(),
+                "counts": kept.counts | told.suppressed,
+                "stages": stages.record(),
+                "config": config.as_dict(),
+                "metrics": fitted.metrics(),
+            }
+            for each in saved:  # and what they took is free, before workers take as much
+                each.result()
+            if report:
+                report.draw(clusters, told.of, told.active, choice.figures, manifest)
+            # As late as here, for workers have nothing else to do while the driver draws.
+            with stages("write user vectors", "users") as stage:
+                run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
+                stage.rows = n_users
         if report:
             with stages("report", "bytes") as stage:
                 stage.rows = report.write(manifest | {"stages": stages.record()})

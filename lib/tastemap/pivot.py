@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ RATINGS_PER_PACKING = 500_000
 """Ratings a task packs at a time, over all targets; more of them where the targets are many."""
 RATINGS_PER_PIECE = 1_000
 """Ratings that a piece should hold, or Spark would have many small rows."""
-VALUES_AT_ONCE = 500_000
+VALUES_AT_ONCE = 250_000
 """Values of user vectors in a batch, 12 bytes each, and as many again in what is written of them."""
 REJECTS_PER_PIECE = 10_000
 """Rejects in one row: a log that is bad throughout must not make rows too large for Spark."""
@@ -116,11 +118,14 @@ def _has_rows(block: Block) -> bool:
 def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
     """The `user_vectors` table of ratings in blocks."""
 
+    def of_part(part: Block) -> pa.RecordBatch:
+        columns = [pa.array(part.ids), vectors.from_csr(part.matrix)]
+        return pa.record_batch(columns, names=schemas.USER_VECTORS.names)
+
     def convert(blocks: Iterator[Block]) -> Iterator[pa.RecordBatch]:
-        for block in blocks:
-            for part in block.in_parts(n_values=VALUES_AT_ONCE):
-                columns = [pa.array(part.ids), vectors.from_csr(part.matrix)]
-                yield pa.record_batch(columns, names=schemas.USER_VECTORS.names)
+        # No loops, whose variables would keep a block and a part while the next are made.
+        in_parts = methodcaller("in_parts", n_values=VALUES_AT_ONCE)
+        return map(of_part, chain.from_iterable(map(in_parts, blocks)))
 
     return BlockTable(matrix, convert, schemas.USER_VECTORS)
 

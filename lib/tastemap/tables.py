@@ -11,9 +11,11 @@ from tastemap import activity, catalogue, profiles, schemas
 from tastemap.blocks import BlockFrame
 from tastemap.catalogue import Catalogue
 from tastemap.config import Config
+from tastemap.executors import release_memory
 from tastemap.features import labelled
 from tastemap.fitting import Fit
 from tastemap.intake import Cleaned
+from tastemap.runs import Run
 from tastemap.segmentation import ScoredBlock
 from tastemap.suppression import Suppression
 
@@ -62,3 +64,10 @@ def describe(
         "movie_index": shown.movie_index(catalogue.movie_index(titles, kept.movies)),
     }
     return Tables(tables, shown.counts(), active)
+
+
+def write(run: Run, tables: Tables) -> None:
+    """Write all of `SCHEMAS`."""
+    for name, schema in SCHEMAS.items():
+        run.write_small(name, tables.of[name], schema)
+    release_memory()  # workers need it now

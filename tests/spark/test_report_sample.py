@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from logs import matrix, random_log
+from tastemap import aggregation
 from tastemap.clustering.centres import Centres
 from tastemap.hashing import uniform
 from tastemap.report import sample
@@ -87,9 +88,14 @@ def test_a_sample_is_chosen_by_hash_alone(spark: SparkSession) -> None:
     np.testing.assert_array_equal(found[0].scores, found[1].scores)
 
 
-def test_members_against_pandas(spark: SparkSession) -> None:
+@pytest.mark.parametrize("on_driver", [True, False])
+def test_members_against_pandas(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, on_driver: bool
+) -> None:
     assert USERS["cluster"].value_counts().max() > sample.N_ACTIVE  # somebody is left out
     n_partitions = 2 * spark.sparkContext.defaultParallelism  # several blocks to a task
+    if not on_driver:
+        monkeypatch.setattr(aggregation, "MAX_PARTIALS_ON_DRIVER", 1)
     found = chosen_members(spark, n_partitions)
     for cluster, users in USERS.reset_index().groupby("cluster"):
         own = found[found["cluster"] == cluster]

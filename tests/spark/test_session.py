@@ -50,8 +50,8 @@ try:
             fault = str(error)
         spark.sparkContext.setLogLevel("OFF")
         accumulators, waiting, waits = spark.sparkContext._accumulatorServer, [], threading.Event()
-        shutdown = accumulators.shutdown
-        accumulators.shutdown = lambda: (waiting.append(threading.current_thread().name), waits.set(), shutdown())
+        shutdown, thread = accumulators.shutdown, threading.current_thread
+        accumulators.shutdown = lambda: (waiting.append(thread().name), waits.set(), shutdown())
         executors.warm_up(spark, [graphlib])
         rows = spark.range(1).mapInArrow(where, "found string").collect()
         package, python, warm, frozen, parent = (row.found for row in rows)
@@ -87,7 +87,12 @@ def environment(scratch: Path) -> dict[str, str]:
     taken = ("PYTHONPATH", "PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON", "PYSPARK_GATEWAY_PORT")
     given = {name: value for name, value in os.environ.items() if name not in taken}
     # No web page, and no port that others could reach.
-    quiet = ("spark.ui.enabled=false", "spark.python.unix.domain.socket.enabled=true", "spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1")
+    quiet = (
+        "spark.ui.enabled=false",
+        "spark.python.unix.domain.socket.enabled=true",
+        "spark.driver.host=127.0.0.1",
+        "spark.driver.bindAddress=127.0.0.1",
+    )
     options = [text for each in (*quiet, f"spark.local.dir={scratch}") for text in ("--conf", each)]
     return {**given, "TMPDIR": str(scratch), "PYSPARK_SUBMIT_ARGS": " ".join([*options, "pyspark-shell"])}
 

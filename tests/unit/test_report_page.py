@@ -18,12 +18,15 @@ from evaluations import figures
 
 pytest.importorskip("bokeh", reason="the report needs Bokeh")
 
+from bokeh.embed import json_item
+
 import tastemap
 from tastemap.config import ReportConfig
 from tastemap.errors import UserError
 from tastemap.report import (
     distributions,
     embedding,
+    heat_maps,
     images,
     page,
     probabilities,
@@ -261,6 +264,17 @@ def test_distributions_are_shares_that_add_up(shown: Content) -> None:
     for table in (distributions.ratings(shown), distributions.activity(shown), distributions.years(shown)):
         np.testing.assert_allclose(table.groupby("cluster")[["share", "everybody"]].sum(), 1.0)
         assert set(table.groupby("at").size()) == {4}
+
+
+def test_figures_are_told_as_bokeh_tells_them(shown: Content) -> None:
+    names = {cluster: "they" for cluster in shown.clusters}
+    for figure in [*distributions.figures(shown, names)[::5], *heat_maps.figures(shown, names)[:1]]:
+        expected = json_item(figure.model)
+        figure.model.document.clear()
+        found = page.embedded(figure.model)
+        for told in (expected, found):
+            told["doc"].pop("config", None)  # an object with an id of its own
+        assert found == expected
 
 
 def test_activity_has_no_holes(shown: Content) -> None:

@@ -62,6 +62,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Reporter, Run
             "cluster_years": SHOWN.years,
             "components": SHOWN.components,
         }
+        made.look_up_members(SHOWN.movies, contents.K)
         made.draw(CLUSTERS, tables, ACTIVE, None, TOLD)
         return made, run
 
@@ -90,7 +91,7 @@ def test_the_page_is_of_the_run(report: Callable[..., tuple[Reporter, Run]]) -> 
     np.testing.assert_array_equal(shown.neighbours, SHOWN.neighbours)
     assert shown.sample.members is SHOWN.sample.members
     assert shown.manifest["started"] == "2026-01-02T00:00:00+00:00"
-    drawn = made._drawn.result().with_charts(made._drawn_members.result())
+    drawn = made._drawn.result()
     assert {name for name in drawn.charts if name.startswith("heat-")}
     assert page.render(shown, drawn) == run.texts[reporter.PAGE]
     assert size == len(run.texts[reporter.PAGE].encode())
@@ -152,6 +153,23 @@ def test_what_goes_wrong_in_drawing_is_told_and_spoils_no_run(
     (told,) = caplog.records
     assert "no report.html is written" in told.getMessage() and "all tables are" in told.getMessage()
     assert told.exc_info is not None and "no ink" in str(told.exc_info[1])
+
+
+def test_members_who_cannot_be_looked_up_spoil_no_run(
+    report: Callable[..., tuple[Reporter, Run]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def look_up(*_: object) -> None:
+        raise RuntimeError("an executor is gone")
+
+    monkeypatch.setattr(reporter.sample, "members", look_up)
+    with ThreadPoolExecutor() as beside:
+        made, run = report(beside)
+        assert made.write(TOLD) == 0
+    assert not run.texts
+    (told,) = caplog.records  # once, not for every step after it
+    assert "an executor is gone" in str(told.exc_info and told.exc_info[1])
 
 
 def test_the_page_stays_where_pictures_go_wrong(

@@ -123,7 +123,7 @@ def evaluate(data: Data, config: Config, known: DataFrame | None = None) -> Eval
     for kind in config.weighting.weighting:
         settings = [Setting(kind, *shape) for shape in shapes]
         of_kind = replace(config.weighting, weighting=(kind,))
-        found = features.fit(data.training, data.n_ratings, data.rating_sums, of_kind, data.catalogue)
+        found = features.fit(data.training, data.n_ratings, data.rating_sums, of_kind, lambda: data.catalogue)
         features.check_size(found, config.decomposition.n_components)
         fits = fit(data.training, found, shapes, data.size, config)
         for chosen in in_groups(fits.reference.clusters, data.matrix.n_columns, MEASURED_BYTES):

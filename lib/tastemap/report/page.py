@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import bokeh
 import pandas as pd
-from bokeh.embed import components, json_item
+from bokeh.document import Document
+from bokeh.embed import components
 from bokeh.models import Plot
 from bokeh.resources import Resources
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -37,23 +39,16 @@ DIRECTLY = 6
 """Components that are told of without unfolding the rest."""
 
 
-Charts = dict[str, tuple[Figure, Markup]]
-"""Figures by name, and as they stand on the page: JSON, drawn when they come into view."""
-
-
 @dataclass(frozen=True)
 class Drawn:
     """All figures."""
 
-    charts: Charts
+    charts: dict[str, tuple[Figure, Markup]]
+    """By name, and as they stand on the page: JSON, drawn when they come into view."""
     linked: dict[str, tuple[Figure, Markup]]
     """Those that show one selection, by name: their places."""
     script: Markup
     """Of the linked ones."""
-
-    def with_charts(self, more: Charts) -> Drawn:
-        """These and more charts."""
-        return replace(self, charts=self.charts | more)
 
     @property
     def figures(self) -> list[Figure]:
@@ -62,27 +57,24 @@ class Drawn:
 
 
 def draw(content: Content) -> Drawn:
-    """All figures but those of single members."""
+    """All figures."""
     names = segments.names(content)
     charts = [
         *choice.figures(content),
         *probabilities.figures(content),
         *distributions.figures(content, names),
         *variance.figures(content),
+        *heat_maps.figures(content, names),
     ]
     linked = audience_map.figures(content, names)
     script, places = components([_named(figure) for figure in linked]) if linked else ("", ())
     found = {figure.name: (figure, Markup(place)) for figure, place in zip(linked, places, strict=True)}
-    return Drawn(_charts(charts), found, Markup(script))
-
-
-def draw_members(content: Content) -> Charts:
-    """The figures of single members."""
-    return _charts(heat_maps.figures(content, segments.names(content)))
+    items = {figure.name: (figure, _item(figure)) for figure in charts}
+    return Drawn(items, found, Markup(script))
 
 
 def render(content: Content, drawn: Drawn) -> str:
-    """The whole page, with what `draw` and `draw_members` have made for it."""
+    """The whole page, with what `draw` has made for it."""
     assets = files("tastemap.report") / "assets"
     texts = {name: (assets / name).read_text(encoding="utf-8") for name in _ASSETS}
     environment = Environment(
@@ -141,13 +133,24 @@ def _named(figure: Figure) -> Plot:
     return figure.model
 
 
-def _charts(figures: Iterable[Figure]) -> Charts:
-    return {figure.name: (figure, _item(figure)) for figure in figures}
-
-
 def _item(figure: Figure) -> Markup:
     """A figure as JSON that may stand in a script element."""
-    return Markup(json.dumps(json_item(_named(figure)), separators=(",", ":")).replace("</", "<\\/"))
+    return Markup(json.dumps(embedded(_named(figure)), separators=(",", ":")).replace("</", "<\\/"))
+
+
+def embedded(plot: Plot) -> dict[str, Any]:
+    """What `bokeh.embed.json_item` makes of a figure, in two thirds of the time.
+
+    It looks through the figure for other documents, themes and mistakes; there are 70 figures.
+    """
+    document = Document(title="")
+    document.add_root(plot)
+    return {
+        "target_id": None,
+        "root_id": plot.id,
+        "doc": document.to_json(deferred=False),
+        "version": bokeh.__version__,
+    }
 
 
 def _settings(content: Content) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from tastemap.runs import Run
 from tastemap.segmentation import assignments
 
 if TYPE_CHECKING:  # it is Bokeh's
-    from tastemap.report.page import Charts, Drawn
+    from tastemap.report.page import Drawn
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Reporter:
         self._chosen: Future[pd.DataFrame] | None = None
         self._shown: Future[Content]
         self._drawn: Future[Drawn]
-        self._drawn_members: Future[Charts]
+        self._members: tuple[Members, ...] = ()
         self._reading: list[Future[Any]] = []
         self._failed = False
 
@@ -120,6 +120,28 @@ class Reporter:
         """Wait until nobody reads the users, before they go away; how the reading ends does not matter."""
         wait(self._reading)
 
+    def look_up_members(self, cluster_movies: pd.DataFrame, n_clusters: int) -> int:
+        """Look up what the members rated: one pass.
+
+        Parameters
+        ----------
+        cluster_movies : DataFrame
+            The table of that name.
+        n_clusters : int
+
+        Returns
+        -------
+        int
+            Members that are shown.
+        """
+        with self._sparing_the_run(f"no {PAGE}"):
+            if self._chosen is not None:
+                chosen = self._chosen.result()
+                self._members = sample.members(
+                    self._matrix, chosen, cluster_movies, self._movie_ids, n_clusters
+                )
+        return sum(len(each.active) + len(each.typical) for each in self._members)
+
     def draw(
         self,
         clusters: Clusters,
@@ -127,8 +149,10 @@ class Reporter:
         active: pd.DataFrame,
         evaluation: pd.DataFrame | None,
         manifest: Mapping[str, Any],
-    ) -> int:
-        """Draw all figures, beside what comes next, when it is known what the members rated: one pass.
+    ) -> None:
+        """Draw all figures, beside what comes next.
+
+        That is best something that workers do, for drawing and what else the driver does take turns.
 
         Parameters
         ----------
@@ -141,61 +165,37 @@ class Reporter:
             The table of that name.
         manifest : mapping
             What is known of the run so far.
-
-        Returns
-        -------
-        int
-            Members that are shown.
         """
-        n_members = 0
+        if self._failed:
+            return
         with self._sparing_the_run(f"no {PAGE}"):
-            n_members = self._draw(clusters, tables, active, evaluation, manifest)
-        return n_members
+            told = self._told(manifest)
+            rejects = _rejects(self._run, told["counts"]["rejects"])
+            bars = activity.bars(active, self._config.privacy.min_cell_users)
 
-    def _draw(
-        self,
-        clusters: Clusters,
-        tables: Mapping[str, pd.DataFrame],
-        active: pd.DataFrame,
-        evaluation: pd.DataFrame | None,
-        manifest: Mapping[str, Any],
-    ) -> int:
-        told = self._told(manifest)
-        rejects = _rejects(self._run, told["counts"]["rejects"])
-        bars = activity.bars(active, self._config.privacy.min_cell_users)
+            def shown() -> Content:
+                people, neighbours = self._people.result()
+                return Content(
+                    manifest=told,
+                    rejects=rejects,
+                    profiles=tables["profiles"],
+                    movies=tables["cluster_movies"],
+                    genres=tables["cluster_genres"],
+                    years=tables["cluster_years"],
+                    components=tables["components"],
+                    sample=Sample(sample.assigned(people, clusters), self._members, bars),
+                    neighbours=neighbours,
+                    evaluation=evaluation,
+                    user_ids=self._config.report.report_user_ids,
+                )
 
-        def shown() -> Content:
-            people, neighbours = self._people.result()
-            return Content(
-                manifest=told,
-                rejects=rejects,
-                profiles=tables["profiles"],
-                movies=tables["cluster_movies"],
-                genres=tables["cluster_genres"],
-                years=tables["cluster_years"],
-                components=tables["components"],
-                sample=Sample(sample.assigned(people, clusters), (), bars),
-                neighbours=neighbours,
-                evaluation=evaluation,
-                user_ids=self._config.report.report_user_ids,
-            )
+            def drawn() -> Drawn:
+                from tastemap.report import page  # only here, for Bokeh may be missing
 
-        def drawn() -> Drawn:
-            from tastemap.report import page  # only here, for Bokeh may be missing
+                return page.draw(self._shown.result())
 
-            return page.draw(without_members.result())
-
-        def drawn_members() -> Charts:
-            from tastemap.report import page
-
-            return page.draw_members(self._shown.result())
-
-        without_members = self._beside.submit(shown)
-        self._drawn = self._beside.submit(drawn)
-        members = self._members(tables["cluster_movies"], clusters.n_clusters)
-        self._shown = self._beside.submit(_with_members, without_members, members)
-        self._drawn_members = self._beside.submit(drawn_members)
-        return sum(len(each.active) + len(each.typical) for each in members)
+            self._shown = self._beside.submit(shown)
+            self._drawn = self._beside.submit(drawn)
 
     def write(self, manifest: Mapping[str, Any]) -> int:
         """Write the page with the whole manifest, and pictures where they are asked for.
@@ -230,23 +230,13 @@ class Reporter:
         # Only here, for Bokeh may be missing.
         from tastemap.report import page
 
-        text = page.render(replace(self._shown.result(), manifest=self._told(manifest)), self._figures())
+        text = page.render(replace(self._shown.result(), manifest=self._told(manifest)), self._drawn.result())
         self._run.write_text(PAGE, text)
         return len(text.encode())
 
     def _write_pictures(self) -> None:
-        for name, picture in images.pictures(self._figures().figures):
+        for name, picture in images.pictures(self._drawn.result().figures):
             self._run.write_bytes(f"figures/{name}.png", picture)
-
-    def _figures(self) -> Drawn:
-        return self._drawn.result().with_charts(self._drawn_members.result())
-
-    def _members(self, cluster_movies: pd.DataFrame, n_clusters: int) -> tuple[Members, ...]:
-        if self._chosen is None:
-            return ()
-        return sample.members(
-            self._matrix, self._chosen.result(), cluster_movies, self._movie_ids, n_clusters
-        )
 
     def _told(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         return {"started": self._run.started.isoformat(timespec="seconds"), **manifest}
@@ -258,8 +248,3 @@ def _rejects(run: Run, n_rejects: int) -> pd.DataFrame:
         return pd.DataFrame(columns=["reason", "n"])
     reasons = run.read("rejects").groupBy("reason").count().toPandas()  # a row a reason
     return reasons.rename(columns={"count": "n"}).sort_values("n", ascending=False, ignore_index=True)
-
-
-def _with_members(shown: Future[Content], members: tuple[Members, ...]) -> Content:
-    content = shown.result()
-    return replace(content, sample=replace(content.sample, members=members))

@@ -15,7 +15,7 @@ from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix
-from tastemap.executors import map_in_arrow, release_memory
+from tastemap.executors import release_memory
 from tastemap.report.content import Array, Members, MovieIds, People
 
 N_PEOPLE = 2_000
@@ -91,15 +91,11 @@ def choose_members(assignments: BlockTable[Any]) -> pd.DataFrame:
     """The most active and the most typical members of each cluster: at most 73 rows a cluster.
 
     Columns user_id, cluster, n_ratings, typical (or else active), place (1, 2, …). Equals go by id. One pass:
-    each task keeps its own 73 of a cluster, then one keeps those of all. Windows of Spark's sort all users.
+    each task keeps its own 73 of a cluster, and of these the driver those of all. Windows of Spark's sort all
+    users.
     """
-    assign, schema = assignments.rows, assignments.schema
-
-    def of_task(blocks: Iterator[Any]) -> Iterator[pa.RecordBatch]:
-        return _foremost(assign(blocks))
-
-    of_tasks = assignments.blocks.map_blocks(of_task, schema)
-    found = map_in_arrow(of_tasks.repartition(1), _foremost, schema).toPandas()  # bounded: see above
+    (batch,) = assignments.blocks.foremost(assignments.rows, _foremost, assignments.schema)
+    found = batch.to_pandas()
     chosen = pd.concat([_first(found, typical=False), _first(found, typical=True)])
     return chosen.sort_values(["cluster", "typical", "place"], ignore_index=True)[list(_CHOSEN)]
 
@@ -145,10 +141,11 @@ def look_up(
         cells = pa.array(stars, pa.list_(pa.float32()))
         return pa.record_batch([pa.array(users), cells], names=["user_id", "stars"])
 
-    found = matrix.map_blocks(find, "user_id long, stars array<float>").toPandas()
+    schema = "user_id long, stars array<float>"
     return {
-        int(user): np.asarray(stars, dtype=np.float64)
-        for user, stars in zip(found["user_id"], found["stars"], strict=True)
+        user: stars.values.to_numpy().astype(np.float64)
+        for batch in matrix.collect_blocks(find, schema)  # bounded: those who are chosen
+        for user, stars in zip(batch["user_id"].to_pylist(), batch["stars"], strict=True)
     }
 
 
