@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +32,8 @@ class BlockTable(Generic[B]):
     rows: BlockFunction[B]
     """Blocks to batches of `schema`; runs on executors."""
     schema: StructType
+    parquet: Mapping[str, Any] = field(default_factory=dict)
+    """What else Arrow's writer of Parquet is told of the columns."""
 
     def frame(self) -> DataFrame:
         """The table as Spark's rows."""
@@ -48,12 +50,12 @@ class BlockTable(Generic[B]):
             Empty, and at this path on every machine that has a worker. A file is in it under its name when
             it is complete; a task without rows writes none.
         """
-        write = partial(_write, self.rows, directory, self.schema.json())
+        write = partial(_write, self.rows, directory, self.schema.json(), self.parquet)
         self.blocks.map_blocks(write, "file string").collect()  # a row a task
 
 
 def _write(
-    rows: BlockFunction[B], directory: str, schema: str, blocks: Iterator[B]
+    rows: BlockFunction[B], directory: str, schema: str, parquet: Mapping[str, Any], blocks: Iterator[B]
 ) -> Iterator[pa.RecordBatch]:
     """Executor function: the rows of a task to a file, whose name it yields."""
     task = TaskContext.get()
@@ -65,7 +67,7 @@ def _write(
         for batch in rows(blocks):
             if writer is None:
                 told = batch.schema.with_metadata({_SCHEMA_KEY: schema})
-                writer = opened.enter_context(pq.ParquetWriter(unfinished, told))
+                writer = opened.enter_context(pq.ParquetWriter(unfinished, told, **parquet))
             writer.write_batch(batch)
             del batch  # before the next is made
     if writer is not None:

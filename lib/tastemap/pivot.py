@@ -52,6 +52,12 @@ RATINGS_PER_PIECE = 1_000
 """Ratings that a piece should hold, or Spark would have many small rows."""
 VALUES_AT_ONCE = 250_000
 """Values of user vectors in a batch, 12 bytes each, and as many again in what is written of them."""
+PARQUET = {
+    "column_encoding": {"features.indices.list.element": "DELTA_BINARY_PACKED"},
+    "use_dictionary": ["features.type", "features.size", "features.values.list.element"],
+}
+"""How user vectors are written: movies, which ascend, by their differences, for a third less of disk and a
+sixth less of time than by a dictionary."""
 REJECTS_PER_PIECE = 10_000
 """Rejects in one row: a log that is bad throughout must not make rows too large for Spark."""
 NEVER = np.iinfo(np.int64).min
@@ -127,7 +133,7 @@ def user_vectors(matrix: BlockMatrix) -> BlockTable[Block]:
         in_parts = methodcaller("in_parts", n_values=VALUES_AT_ONCE)
         return map(of_part, chain.from_iterable(map(in_parts, blocks)))
 
-    return BlockTable(matrix, convert, schemas.USER_VECTORS)
+    return BlockTable(matrix, convert, schemas.USER_VECTORS, PARQUET)
 
 
 def size(matrix: BlockMatrix) -> tuple[int, int]:

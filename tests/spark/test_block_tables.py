@@ -49,6 +49,11 @@ def test_files_hold_what_spark_writes(spark: SparkSession, tmp_path: Path, n_par
     pd.testing.assert_frame_equal(found, table_of(spark, tmp_path / "by spark"))
     names = sorted(path.name for path in (tmp_path / "by arrow").iterdir())
     assert names and all(name.startswith("part-") and name.endswith(".parquet") for name in names)
+    group = pq.read_metadata(tmp_path / "by arrow" / names[0]).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    encodings = {column.path_in_schema: set(column.encodings) for column in columns}
+    assert "DELTA_BINARY_PACKED" in encodings["features.indices.list.element"]
+    assert "RLE_DICTIONARY" in encodings["features.values.list.element"]
 
 
 def test_a_run_writes_by_arrow_where_workers_and_files_are_here(
