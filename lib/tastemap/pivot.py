@@ -56,7 +56,7 @@ PARQUET = {
     "column_encoding": {"features.indices.list.element": "DELTA_BINARY_PACKED"},
     "use_dictionary": ["features.type", "features.size", "features.values.list.element"],
 }
-"""How user vectors are written: movies, which ascend, by their differences, for a third less of disk and a
+"""How user vectors are written: movies, which ascend, by their differences, for a quarter less of disk and a
 sixth less of time than by a dictionary."""
 REJECTS_PER_PIECE = 10_000
 """Rejects in one row: a log that is bad throughout must not make rows too large for Spark."""
