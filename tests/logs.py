@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from scipy import sparse
 
 from tastemap import schemas
@@ -77,7 +77,6 @@ def rating_log(
     n_partitions: int = 3,
     *,
     rejects: Sequence[tuple[str, int | None, str, str]] = (),
-    movies: DataFrame | None = None,
     scale: tuple[float, float] = (0.5, 5.0),
 ) -> RatingLog:
     """A log as `sources.open_log` gives it, its records in so many partitions, in the order of the frame."""
@@ -93,7 +92,7 @@ def rating_log(
         form="parquet",
         records=records,
         parse=None,
-        plan_movies=None if movies is None else lambda: movies,
+        plan_movies=None,
         scale=scale,
         n_bytes=0,
         # As of a log large enough for a partition on each core: several partitions are what can go wrong.

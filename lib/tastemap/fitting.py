@@ -111,7 +111,13 @@ def choose_clusters(
 
 
 def reduce(kept: Cleaned, titles: Future[Catalogue], config: Config, stages: Stages) -> Reduction:
-    """Weigh the ratings and fit their principal components."""
+    """Weigh the ratings and fit their principal components, while titles are looked up.
+
+    Raises
+    ------
+    UserError
+        The settings ask for what the ratings do not have, or the list of movies cannot be read.
+    """
     (n_components,) = config.decomposition.n_components
     movies = kept.movies
     features = featuring.fit(
@@ -124,6 +130,8 @@ def reduce(kept: Cleaned, titles: Future[Catalogue], config: Config, stages: Sta
         def passed(one: Progress) -> None:
             passes.append(one)
             stage.rows = one.passes
+            if titles.done():
+                titles.result()  # so that a list that cannot be read is told of now, not at the end
 
         decomposition = principal_components(kept, features, config, passed)
         stage.rows = decomposition.passes

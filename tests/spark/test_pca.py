@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,13 @@ from sklearn.decomposition import TruncatedSVD
 
 import oracles
 from frames import array_of, vector_frame, vectors_of
+from logs import matrix, random_log
+from tastemap import fitting
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER, SLICE
+from tastemap.config import from_options
 from tastemap.decomposition import PCA, PCAModel
+from tastemap.intake import Cleaned
+from tastemap.weighting import Weighting
 
 Array = npt.NDArray[np.float64]
 
@@ -47,6 +53,25 @@ def model(frame: DataFrame) -> PCAModel:
 def loose(frame: DataFrame) -> PCAModel:
     """As a user would fit it: at the default tolerance."""
     return PCA(k=10).fit(frame)
+
+
+def test_a_run_takes_the_solver_that_is_asked_for(spark: SparkSession) -> None:
+    log = random_log(120, 30, 2000, seed=4)
+    blocks = matrix(spark, log, 2)
+    counts = {"users": log["user_id"].nunique(), "ratings_kept": len(log)}
+    movies: Any = None
+    kept = Cleaned(blocks, movies, (), counts)
+    found = {
+        solver: fitting.principal_components(
+            kept,
+            Weighting("rated", False, 0.0, np.zeros(blocks.n_columns), 0.0),
+            from_options(n_components=4, pca_solver=solver, pca_tolerance=1e-10),
+            lambda _: None,
+        )
+        for solver in ("krylov", "spark")
+    }
+    np.testing.assert_allclose(found["spark"].variance, found["krylov"].variance, rtol=1e-9)
+    np.testing.assert_allclose(found["spark"].components, found["krylov"].components, atol=1e-7)
 
 
 def assert_same_fit(one: PCAModel, other: PCAModel) -> None:
