@@ -59,12 +59,9 @@ def sum_arrays(
         yield from _to_slices(flat.astype(np.float64, copy=False))
 
     partials = rows.mapped(releasing(slices), _SCHEMA, columns)
-    if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
-        frame = partials.frame
-        n_reducers = min(math.ceil(total / SLICE), frame.sparkSession.sparkContext.defaultParallelism)
-        partials = Rows(frame.repartition(n_reducers, "slice"), n_reducers, _SCHEMA, _add_slices)
+    few = _few(partials, _add_slices, math.ceil(total / SLICE), "slice")
     flat = np.zeros(total)
-    for batch in partials.collected():  # bounded: see above
+    for batch in few.collected():  # bounded: see above
         for number, cell in zip(batch["slice"].to_pylist(), batch["sums"], strict=True):
             values = np.frombuffer(cell.as_buffer(), dtype=np.float64)
             flat[number * SLICE : number * SLICE + values.size] += values
@@ -90,11 +87,8 @@ def sum_by_key(rows: Rows, columns: Sequence[str], partial: ArrowFunction, schem
     """
     add, spark_schema = functools.partial(_add_by_key, schema), from_arrow_schema(schema)
     partials = rows.mapped(releasing(chained(partial, add)), spark_schema, columns)
-    if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
-        frame = partials.frame
-        n_reducers = frame.sparkSession.sparkContext.defaultParallelism
-        partials = Rows(frame.repartition(n_reducers, schema.names[0]), n_reducers, spark_schema, add)
-    found = pa.Table.from_batches(add(partials.collected()), schema)  # bounded: see above
+    few = _few(partials, add, math.inf, schema.names[0])
+    found = pa.Table.from_batches(add(few.collected()), schema)  # bounded: see above
     return found.sort_by(schema.names[0])
 
 
@@ -119,9 +113,18 @@ def foremost(
         Of what is chosen.
     """
     partials = rows.mapped(releasing(chained(partial, choose)), schema, columns)
-    if rows.n_partitions > MAX_PARTIALS_ON_DRIVER:
-        partials = Rows(partials.frame.repartition(1), 1, schema, choose)
-    return choose(partials.collected())  # bounded: see above
+    return choose(_few(partials, choose, 1).collected())  # bounded: see above
+
+
+def _few(partials: Rows, merge: ArrowFunction, n_reducers: float, *by: str) -> Rows:
+    """What partitions have made; of more than the driver is to receive, what executors merge of it.
+
+    One shuffle brings rows that are alike in the columns `by` to one of at most `n_reducers` tasks.
+    """
+    if partials.n_partitions <= MAX_PARTIALS_ON_DRIVER:
+        return partials
+    n_tasks = int(min(n_reducers, partials.source.sparkSession.sparkContext.defaultParallelism))
+    return Rows(partials.frame.repartition(n_tasks, *by), n_tasks, partials.schema, merge)
 
 
 def _add_by_key(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -83,7 +83,7 @@ def describe(movie_ids: npt.NDArray[np.int32], movies: Rows | None) -> Catalogue
             column = int(np.searchsorted(movie_ids, row["movie_id"]))
             titles[column] = row["title"]
             years[column] = None if row["year"] is None else int(row["year"])  # a double by way of pandas
-            genres[column] = tuple(dict.fromkeys(row["genres"]))
+            genres[column] = tuple(row["genres"])
     return Catalogue(movie_ids, titles, tuple(genres), tuple(years))
 
 

@@ -289,3 +289,21 @@ def test_movies_of_ones_own(spark: SparkSession, tmp_path: Path) -> None:
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films2.csv"))
     assert log.movies is not None
     assert list(map(tuple, log.movies.frame.collect())) == [(2, "Alien", None, [])]
+
+
+def test_a_large_list_of_movies_is_no_single_tasks(spark: SparkSession, tmp_path: Path) -> None:
+    ratings = parquet(tmp_path / "log.parquet", user_id=[1], movie_id=[2], rating=[3])
+    listed = [(n % 50, f"title {n}", 1990 + n % 7, ["War", None, "", "War"]) for n in range(200)]
+    schema = "movie_id int, title string, year int, genres array<string>"
+    spark.createDataFrame([*listed, (None, "nobody's", None, None)], schema).repartition(7).write.parquet(
+        str(tmp_path / "films")
+    )
+    movies = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films")).movies
+    assert movies is not None
+    first = {movie: min(f"title {n}" for n in range(movie, 200, 50)) for movie in range(50)}
+    found = {row.movie_id: (row.title, row.genres) for row in movies.frame.collect()}
+    assert found == {movie: (title, ["War"]) for movie, title in first.items()}
+    assert movies.frame.count() == 50  # though those of a movie were in several files
+    n_tasks = movies.source.rdd.glom().map(len).collect()
+    assert len(n_tasks) == movies.n_partitions == spark.sparkContext.defaultParallelism
+    assert max(n_tasks) < 200

@@ -168,7 +168,7 @@ def _by_year(table: pd.DataFrame, cluster: int, first: int, step: int) -> Plot:
 
 def _small(table: pd.DataFrame, x_range: tuple[float, float], *, log: bool = False) -> Plot:
     highest = float(table[["share", "everybody"]].to_numpy().max())
-    plot = style.bare(HEIGHT, x_range, (0.0, highest * 1.05), log=log)
+    plot = style.numeric(HEIGHT, x_range, (0.0, highest * 1.05), log=log)
     plot.min_border_left, plot.min_border_right = 36, 10
     plot.yaxis.formatter = NumeralTickFormatter(format="0%")
     plot.yaxis.ticker = BasicTicker(desired_num_ticks=3)

@@ -39,7 +39,7 @@ def heat_map(members: Members, content: Content, version: str, low: float, high:
     n_rows = len(stars)
     movies = _movies(members, content)
     titles = [in_full(movie) for movie in movies.to_dict("records")]
-    plot = style.bare(190 + max(7 * n_rows, 60), (0, n_columns), (0, n_rows))
+    plot = style.numeric(190 + max(7 * n_rows, 60), (0, n_columns), (0, n_rows))
     plot.min_border_right = 12
     plot.yaxis.axis_label = "members, the most active on top"
     image = Image(image="image", x=0, y=0, dw=n_columns, dh=n_rows, color_mapper=_mapper(version, low, high))

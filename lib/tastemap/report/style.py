@@ -73,10 +73,10 @@ def blank(height: int, **settings: object) -> figure:
     return plot
 
 
-def bare(
+def numeric(
     height: int, x_range: tuple[float, float], y_range: tuple[float, float], *, log: bool = False
 ) -> Plot:
-    """An empty figure without what `blank` has for others, in three quarters of its time.
+    """An empty figure of numbers by numbers: without what `blank` has for others, in 3/4 of its time.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Lists of movies: text in two encodings, years in titles, one row a movie.
 
-They are short, so Python reads them, in one task. In Spark's own functions and a shuffle 17,770 movies take a
-second and a half of a core, most of it for programs that are made of these functions and compiled.
+Published lists are short, so Python reads them, in one task. In Spark's own functions and a shuffle 17,770
+movies take a second and a half of a core, most of it to make programs of these functions and compile them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ def of_lines(text: DataFrame, parse: ParseLine) -> Rows:
 
 
 def of_columns(rows: DataFrame) -> Rows:
-    """Movies, one row each, of a table.
+    """Movies, one row each, of a table of any size: one shuffle, each task has its share of the movies.
 
     Parameters
     ----------
     rows : DataFrame
         Of `schemas.MOVIES`, but that anything may be null, and genres may be text with bars between.
     """
-    return Rows(rows.coalesce(1), 1, schemas.MOVIES, _of_columns)
+    n_tasks = rows.sparkSession.sparkContext.defaultParallelism
+    known = rows.where(F.col("movie_id").isNotNull()).repartition(n_tasks, "movie_id")
+    return Rows(known, n_tasks, schemas.MOVIES, _of_columns)
 
 
 def movie(movie_id: str, title: str, year: int | None, genres: Sequence[str]) -> Movie | None:
@@ -90,12 +92,12 @@ def _of_columns(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     return one_row_each(
         (movie_id, title, year, _genres(genres))
         for movie_id, title, year, genres in rows
-        if movie_id is not None and (title or "").strip(" ")
+        if (title or "").strip(" ")
     )
 
 
 def _genres(given: str | Sequence[str | None] | None) -> list[str]:
-    return split_genres(given) if isinstance(given, str) else [genre for genre in given or () if genre]
+    return split_genres(given) if isinstance(given, str) else list(dict.fromkeys(filter(None, given or ())))
 
 
 def one_row_each(movies: Iterable[Movie]) -> Iterator[pa.RecordBatch]:
