@@ -91,8 +91,9 @@ def main() -> int:
         passes: list[Progress] = []
         k, size, tol = args.components, (users, ratings), config.decomposition.pca_tolerance
         known = stage("PCA of a sample", lambda: sampling.draw(matrix, features, k, size, tol=tol, seed=7))
-        start, correct = (None, None) if known is None else (known.start, known.correct)
-        fit = partial(decompose, weighted, k, start=start, correct=correct, on_pass=passes.append)
+        fit = partial(decompose, weighted, k, tol=tol, on_pass=passes.append)
+        if known is not None:
+            fit = partial(fit, start=known.start, correct=known.correct, surrogate=known.multiply)
         found = stage("PCA", fit)
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)

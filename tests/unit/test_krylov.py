@@ -192,6 +192,87 @@ def test_corrections_see_what_is_left_outside_of_the_basis_and_save_passes() -> 
     assert corrected.passes <= 6 and plain.passes >= 10
 
 
+def near(operator: Array, width: int, noise: float = 0.02) -> Array:
+    """Columns near to the leading eigenvectors, not orthonormal."""
+    leading = np.linalg.eigh(operator)[1][:, ::-1][:, :width]
+    found: Array = leading + noise * np.random.default_rng(0).standard_normal(leading.shape)
+    return found
+
+
+def as_they_are(residuals: Array, values: Array, vectors: Array) -> Array:
+    return residuals
+
+
+@pytest.mark.parametrize(("passes", "max_basis"), [(1, 200), (3, 200), (6, 200), (2, 40), (4, 40)])
+def test_a_surrogate_that_is_the_operator_is_worth_a_pass(passes: int, max_basis: int) -> None:
+    """Also when the basis has begun anew: of 42 columns there are 14, 28, 42, 24 + 14 and again."""
+    operator = with_eigenvalues(power_law(240, 0.5))
+    options = {"start": near(operator, 14), "correct": as_they_are, "tol": 1e-15, "max_basis": max_basis}
+    before, after = (solve(operator, 10, max_passes=n, **options) for n in (passes, passes + 1))
+    found = solve(operator, 10, max_passes=passes, surrogate=lambda x: operator @ x, **options)
+    assert found.passes == passes and found.error == before.error
+    np.testing.assert_array_equal(found.residuals, before.residuals)
+    np.testing.assert_allclose(found.values, after.values, rtol=1e-12)
+    assert oracles.largest_angle(found.vectors, after.vectors) < 1e-7
+    assert after.values.sum() > before.values.sum() * (1 + 1e-9)  # else nothing is shown
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n_rows", [300, 1000, 10_000])
+@pytest.mark.parametrize("tol", [0.1, 1e-2, 1e-3])
+def test_a_surrogate_of_a_sample_is_nearly_worth_a_pass_and_values_are_estimates(
+    n_rows: int, tol: float, seed: int
+) -> None:
+    operator = with_eigenvalues(power_law(240, 0.5), seed)
+    rows = np.random.default_rng(seed).multivariate_normal(np.zeros(240), operator, n_rows)
+    sampled = rows.T @ rows / n_rows
+    options = {"start": near(operator, 14), "correct": as_they_are, "tol": tol}
+    plain = solve(operator, 10, **options)
+    found = solve(operator, 10, surrogate=lambda x: sampled @ x, **options)
+    assert found.error == plain.error <= tol
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(10), atol=1e-12)
+    optimum = power_law(240, 0.5)[:10].sum()
+    captured, before = (float(np.trace(v.T @ operator @ v)) for v in (found.vectors, plain.vectors))
+    assert optimum * (1 + 1e-12) >= captured
+    assert optimum - captured < 0.8 * (optimum - before)
+    assert abs(found.values.sum() - captured) < 0.5 * (captured - before)
+
+
+def test_of_a_surrogate_without_variance_the_estimates_are_lower_bounds() -> None:
+    operator = with_eigenvalues(power_law(240, 0.5))
+    options = {"start": near(operator, 14), "correct": as_they_are, "tol": 1e-2}
+    plain = solve(operator, 10, **options)
+    found = solve(operator, 10, surrogate=np.zeros_like, **options)
+    captured = np.trace(found.vectors.T @ operator @ found.vectors)
+    assert captured > found.values.sum() > plain.values.sum()
+
+
+def test_what_a_surrogate_promises_beyond_what_there_can_be_is_not_believed() -> None:
+    operator = with_eigenvalues(power_law(240, 0.5))
+    options = {"start": near(operator, 14), "correct": as_they_are, "tol": 1e-3}
+    plain = solve(operator, 10, **options)
+    found = solve(operator, 10, surrogate=lambda x: 100 * operator @ x, **options)
+    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_array_equal(found.vectors, plain.vectors)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(semidefinite(), st.floats(0, 1), st.integers(1, 45), st.integers(1, 4), st.integers(0, 99))
+def test_with_its_own_operator_as_surrogate_nothing_is_lost_of_any_matrix(
+    operator: Array, share: float, block_size: int, max_passes: int, seed: int
+) -> None:
+    """Also where nothing is left outside of the basis, or no variance at all."""
+    k = 1 + int(share * (len(operator) - 1))
+    options = {"block_size": block_size, "max_passes": max_passes, "seed": seed, "correct": as_they_are}
+    plain = solve(operator, k, **options)
+    found = solve(operator, k, surrogate=lambda x: operator @ x, **options)
+    scale = max(np.linalg.norm(operator, 2), 1e-300)
+    assert np.all(found.values >= plain.values - 1e-12 * scale)
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(k), atol=1e-12)
+    ritz = found.vectors.T @ operator @ found.vectors
+    np.testing.assert_allclose(ritz, np.diag(found.values), atol=1e-11 * scale)
+
+
 def test_what_is_settled_is_left_as_it_is_and_counts() -> None:
     """A few of the pairs are known to a small part of the tolerance: they are multiplied no more."""
     operator, rng = with_eigenvalues(power_law(240, 0.5)), np.random.default_rng(0)

@@ -16,6 +16,7 @@ from scipy import sparse
 import oracles
 from standins import block_matrix
 from tastemap.blocks import Block, BlockMatrix
+from tastemap.config import from_options
 from tastemap.decomposition import principal, sampling
 from tastemap.decomposition.krylov import Eigenpairs, leading_eigenpairs
 from tastemap.decomposition.principal import Decomposition, decompose
@@ -41,7 +42,7 @@ def as_they_are(d: int) -> Weighting:
 def fitted(
     rows: sparse.csr_matrix, k: int, *, tol: float = 1e-10, partitions: int = 3, seed: int = 7
 ) -> tuple[Decomposition, Array]:
-    """As a job does it."""
+    """As a job does it but for the last correction, so that residuals are those of what is found."""
     matrix, features = in_partitions(rows, partitions), as_they_are(rows.shape[1])
     known = sampling.draw(matrix, features, k, (rows.shape[0], rows.nnz), tol=tol, seed=seed)
     assert known is not None
@@ -159,6 +160,54 @@ def test_corrections_save_passes(tol: float, monkeypatch: pytest.MonkeyPatch) ->
     without = decompose(in_partitions(ratings), 10, tol=tol, start=start)
     assert found.passes < without.passes
     assert found.variance.sum() >= oracles.optimum(ratings, 10) * (1 - tol / 5)
+
+
+def of_job(
+    rows: sparse.csr_matrix, k: int, *, tol: float, partitions: int = 3, seed: int = 7
+) -> Decomposition:
+    matrix, features = in_partitions(rows, partitions), as_they_are(rows.shape[1])
+    size = rows.shape[0], rows.nnz
+    return sampling.decompose_from_sample(matrix, features, k, size, tol=tol, seed=seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tol", [5e-2, 5e-3, 1e-3, 1e-4])
+def test_the_last_correction_takes_off_most_of_what_is_missing(
+    tol: float, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "ROWS", 1500)
+    ratings = oracles.sparse_ratings(3000, 300, density=0.1)
+    (without, _), found = fitted(ratings, 10, tol=tol, seed=seed), of_job(ratings, 10, tol=tol, seed=seed)
+    assert found.passes == without.passes and found.error == without.error <= tol
+    np.testing.assert_array_equal(found.residuals, without.residuals)
+    optimum, operator = oracles.optimum(ratings, 10), oracles.covariance(ratings)
+    captured = float(np.trace(found.components.T @ operator @ found.components))
+    assert 0 < optimum - captured < (optimum - without.variance.sum()) / 2
+    # Estimated as well as a sample tells it, and no number beyond what there is.
+    assert found.variance.sum() == pytest.approx(captured, abs=(captured - without.variance.sum()) / 4)
+    assert optimum - captured <= optimum * tol / 100
+
+
+@pytest.mark.parametrize("n_rows", [150, 600, 1200])
+def test_the_default_tolerance_is_within_a_thousandth_whatever_the_sample(
+    n_rows: int, ratings: sparse.csr_matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The promise is 1e-3 of the optimum, far more than is left."""
+    monkeypatch.setattr(sampling, "ROWS", n_rows)
+    found = of_job(ratings, 10, tol=from_options().decomposition.pca_tolerance)
+    operator, optimum = oracles.covariance(ratings), oracles.optimum(ratings, 10)
+    captured = np.trace(found.components.T @ operator @ found.components)
+    assert optimum * (1 - 1e-5) <= captured <= optimum * (1 + 1e-12)
+    assert found.variance.sum() == pytest.approx(captured, rel=1e-5)
+    np.testing.assert_allclose(found.components.T @ found.components, np.eye(10), atol=1e-12)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_nor_do_partitions_matter_to_the_last_correction(ratings: sparse.csr_matrix, partitions: int) -> None:
+    one, other = (of_job(ratings, 10, tol=1e-3, partitions=n) for n in (partitions, 3))
+    np.testing.assert_allclose(one.components, other.components, atol=1e-9)
+    np.testing.assert_allclose(one.variance, other.variance, rtol=1e-12)
 
 
 @pytest.fixture

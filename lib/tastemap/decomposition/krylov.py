@@ -18,6 +18,8 @@ Correct = Callable[[Array, Array, Array], Array]
 """Residuals of shape (d, r), all outside of the basis, the Ritz values of their pairs, of shape (r,), and the
 leading Ritz vectors, of shape (d, q), to directions that make these pairs better: of shape (d, r), about as
 long as the residuals."""
+Multiply = Callable[[Array], Array]
+"""X of shape (d, b) to C X of shape (d, b)."""
 
 INDEPENDENT = 1e-5
 """Least share of a column's length that is outside of the other columns of its block. What one with less has
@@ -25,6 +27,8 @@ beside them is looked at when they are orthonormal."""
 SETTLED = 0.25
 """Share of the tolerance that residuals may take up together and be left as they are, the shortest first.
 What follows is made of the others: in the last pass but half of the columns."""
+NONE = np.arange(0)
+"""Of the pairs."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,17 @@ class Eigenpairs:
     """Leading eigenpairs of a symmetric positive semi-definite matrix C, and how good they are."""
 
     values: Array
-    """Ritz values, descending, of shape (k,)."""
+    """Ritz values, descending, of shape (k,); with a surrogate estimates of those of `vectors`."""
     vectors: Array
     """Ritz vectors, orthonormal columns, of shape (d, k)."""
     residuals: Array
-    """‖C v − θ v‖ of each pair, of shape (k,): an eigenvalue of C lies within it of θ."""
+    """‖C v − θ v‖ of each pair, of shape (k,): an eigenvalue of C lies within it of θ. With a surrogate of
+    the pairs of the last pass, before they were corrected once more."""
     passes: int
     """Products with C that were made."""
     error: float
-    """Σ ‖C v − θ v‖ / Σ θ: the relative error of the captured variance is of this order at most."""
+    """Σ ‖C v − θ v‖ / Σ θ of the last pass: the relative error of the captured variance is of this order at
+    most, and far below it once corrected."""
     converged: bool
     """Whether the error is at most the tolerance."""
 
@@ -57,7 +63,7 @@ class Progress:
 
 
 def leading_eigenpairs(
-    multiply: Callable[[Array], Array],
+    multiply: Multiply,
     dimension: int,
     k: int,
     *,
@@ -68,6 +74,7 @@ def leading_eigenpairs(
     seed: int,
     start: Array | None = None,
     correct: Correct | None = None,
+    surrogate: Multiply | None = None,
     rounding: float = float(np.finfo(np.float64).eps),
     on_pass: Callable[[Progress], None] = lambda progress: None,
 ) -> Eigenpairs:
@@ -83,7 +90,7 @@ def leading_eigenpairs(
     Parameters
     ----------
     multiply : callable
-        X of shape (d, b) to C X of shape (d, b); C symmetric positive semi-definite. One pass each.
+        C symmetric positive semi-definite. One pass each.
     dimension : int
         d, rows and columns of C.
     k : int
@@ -108,6 +115,11 @@ def leading_eigenpairs(
     correct : callable, optional
         Makes the directions that follow of the residuals of k pairs, or of b where that is more, without
         those that are `SETTLED`. How good they are decides how many passes it takes, not what comes out.
+    surrogate : callable, optional
+        Product with an operator like C, which takes no pass; goes with `correct`. When passes have ended, the
+        pairs are corrected once more, as by another pass: what C would make of the directions is known within
+        the basis, for C is symmetric, and taken from the surrogate outside of it. A gain that Mirsky's bound
+        rules out is not believed.
     rounding : float
         Relative rounding error of `multiply`: directions below it are noise.
     on_pass : callable
@@ -126,33 +138,57 @@ def leading_eigenpairs(
         del block  # in a pass memory is scarcest, for then workers need theirs
         basis.complete(np.asarray(multiply(last), dtype=np.float64))
         passes += 1
-        values, rotation = _descending_eigh(basis.projected)
-        noise = 10 * rounding * max(values[0], np.finfo(np.float64).tiny)
-        left = basis.residuals(rotation[:, : k if correct is None else max(k, block_size)])
-        residuals = np.linalg.norm(left[:, :k], axis=0)
+        ritz = basis.ritz(k if correct is None else max(k, block_size))
+        values = ritz.values[:k]
+        noise = 10 * rounding * max(ritz.values[0], np.finfo(np.float64).tiny)
+        residuals = np.linalg.norm(ritz.left[:, :k], axis=0)
         complete = basis.width >= k
-        error = float(residuals.sum() / max(values[:k].sum(), noise)) if complete else np.inf
+        error = float(residuals.sum() / max(values.sum(), noise)) if complete else np.inf
         now = time.perf_counter()
         on_pass(Progress(passes, error, now - begun))
         begun = now
         if complete and (error <= tol or passes >= max_passes or basis.width == dimension):
-            vectors = combined(basis.columns, rotation[:, :k])
-            return Eigenpairs(np.maximum(values[:k], 0.0), vectors, residuals, passes, error, error <= tol)
-        outside = basis.outside
-        if correct is not None:
-            chosen = np.arange(left.shape[1])
-            if complete:
-                chosen = np.setdiff1d(chosen, _settled(residuals, tol * values[:k].sum()))
-            leading = combined(basis.columns, rotation[:, : left.shape[1]])
-            outside = outside_of(basis.columns, correct(left[:, chosen], values[chosen], leading))
-            del leading
-        block = orthonormal(outside, basis.columns, noise)
+            break
+        settled = _settled(residuals, tol * values.sum()) if complete else NONE
+        block = _directions(basis, ritz, settled, correct, noise)
         if block.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
             unknown = outside_of(basis.columns, rng.standard_normal((dimension, block_size)))
             block = orthonormal(unknown, basis.columns, 0.0)
         if basis.width + block.shape[1] > basis.room:
-            basis.restart(values, rotation, k + block_size)
-        del left, outside
+            basis.restart(ritz, k + block_size)
+        del ritz
+    vectors = combined(basis.columns, ritz.rotation[:, :k])
+    if surrogate is not None:
+        block = _directions(basis, ritz, NONE, correct, noise)
+        estimates, corrected = basis.with_surrogate(block, surrogate, k)
+        if estimates.sum() - values.sum() <= 2 * residuals.sum():
+            values, vectors = estimates, corrected
+    return Eigenpairs(np.maximum(values, 0.0), vectors, residuals, passes, error, error <= tol)
+
+
+def _directions(
+    basis: _Basis, ritz: _Ritz, settled: npt.NDArray[np.int64], correct: Correct | None, noise: float
+) -> Array:
+    """Orthonormal columns outside of the basis, from what is left of all pairs but those that are settled."""
+    if correct is None:
+        return orthonormal(basis.outside, basis.columns, noise)
+    width = ritz.left.shape[1]
+    chosen = np.setdiff1d(np.arange(width), settled)
+    leading = combined(basis.columns, ritz.rotation[:, :width])
+    corrections = correct(ritz.left[:, chosen], ritz.values[chosen], leading)
+    return orthonormal(outside_of(basis.columns, corrections), basis.columns, noise)
+
+
+@dataclass(frozen=True)
+class _Ritz:
+    """Eigenpairs of C in the span of a basis of q columns."""
+
+    values: Array
+    """Descending, of shape (q,)."""
+    rotation: Array
+    """Of the basis to the vectors, of shape (q, q)."""
+    left: Array
+    """C v − θ v of the leading ones, of shape (d, r)."""
 
 
 class _Basis:
@@ -195,18 +231,34 @@ class _Basis:
         else:
             self._products[:, new] = product
 
-    def residuals(self, rotation: Array) -> Array:
-        """C v − θ v of the Ritz vectors Q s, of shape (d, r), for the eigenvectors s of `projected`."""
+    def ritz(self, width: int) -> _Ritz:
+        """Ritz pairs, and what is left of so many."""
+        values, rotation = _descending_eigh(self.projected)
         if self._products is None:
-            return combined(self.outside, rotation[self.width - self.outside.shape[1] :])
-        return outside_of(self.columns, combined(self._products[:, : self.width], rotation))
+            left = combined(self.outside, rotation[self.width - self.outside.shape[1] :, :width])
+        else:
+            left = outside_of(self.columns, combined(self._products[:, : self.width], rotation[:, :width]))
+        return _Ritz(values, rotation, left)
 
-    def restart(self, values: Array, rotation: Array, width: int) -> None:
+    def with_surrogate(self, block: Array, surrogate: Multiply, k: int) -> tuple[Array, Array]:
+        """Leading k Ritz values and vectors of the basis and a block outside of it, of shape (d, b).
+
+        What C makes of the block is known in the basis; only its corner is taken from the surrogate.
+        """
+        assert self._products is not None, "a surrogate goes with corrections"
+        known = self._products[:, : self.width].T @ block
+        corner = block.T @ np.asarray(surrogate(block), dtype=np.float64)
+        values, rotation = _descending_eigh(_extend(self.projected, np.vstack([known, corner])))
+        of_basis, of_block = rotation[: self.width, :k], rotation[self.width :, :k]
+        return values[:k], combined(self.columns, of_basis) + combined(block, of_block)
+
+    def restart(self, ritz: _Ritz, width: int) -> None:
         """Keep so many of the leading Ritz vectors alone."""
-        self._columns[:, :width] = combined(self.columns, rotation[:, :width])
+        rotation = ritz.rotation[:, :width]
+        self._columns[:, :width] = combined(self.columns, rotation)
         if self._products is not None:
-            self._products[:, :width] = combined(self._products[:, : self.width], rotation[:, :width])
-        self.projected = np.diag(values[:width])
+            self._products[:, :width] = combined(self._products[:, : self.width], rotation)
+        self.projected = np.diag(ritz.values[:width])
 
 
 def _settled(residuals: Array, allowed: float) -> npt.NDArray[np.int64]:

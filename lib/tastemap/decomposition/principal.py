@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tastemap.blocks import BlockMatrix
 from tastemap.decomposition.covariance import Covariance, Moments
-from tastemap.decomposition.krylov import Correct, Eigenpairs, Progress, leading_eigenpairs
+from tastemap.decomposition.krylov import Correct, Eigenpairs, Multiply, Progress, leading_eigenpairs
 
 Array = npt.NDArray[np.float64]
 
@@ -32,17 +32,20 @@ class Decomposition:
     mean: Array
     """Column means that are subtracted before projecting, of shape (d,)."""
     variance: Array
-    """Variance along each component, descending, of shape (k,)."""
+    """Variance along each component, descending, of shape (k,); with a surrogate an estimate, off by a small
+    part of what the last correction gains, which is no more than 2 Σ `residuals`."""
     residuals: Array
     """‖C v − θ v‖ of each component, of shape (k,), in units of variance: known to 1e-12 of the largest
-    variance, or to 1e-7 of it where products were computed in single precision (`SINGLE_TOL`)."""
+    variance, or to 1e-7 of it where products were computed in single precision (`SINGLE_TOL`). With a
+    surrogate before the last correction, which takes most of it away."""
     total_variance: float
     """Sum of the variances of all d columns."""
     n_rows: int
     passes: int
     """Passes over the data that were made, that for a `start` left out."""
     error: float
-    """Σ residuals / Σ variance: the captured variance is below the optimum by about a tenth of it."""
+    """Σ residuals / Σ variance: the captured variance is below the optimum by about a tenth of it, with a
+    surrogate by a thousandth."""
     converged: bool
     """Whether `error` is within the tolerance."""
 
@@ -62,6 +65,7 @@ def decompose(
     block_size: int | None = None,
     start: Array | None = None,
     correct: Correct | None = None,
+    surrogate: Multiply | None = None,
     seed: int = 7,
     on_pass: Callable[[Progress], None] = lambda progress: None,
 ) -> Decomposition:
@@ -75,7 +79,7 @@ def decompose(
         Components; at most the number of rows and of columns.
     center : bool
         Whether the column means are subtracted (implicitly).
-    tol, max_passes, block_size, start, correct, seed, on_pass
+    tol, max_passes, block_size, start, correct, surrogate, seed, on_pass
         As for `leading_eigenpairs`; `block_size` None: between 16 and 32, k where that lies between. What
         `sampling` knows to start with and to correct by saves most of the passes.
 
@@ -102,6 +106,7 @@ def decompose(
         seed=seed,
         start=start,
         correct=correct,
+        surrogate=surrogate,
         rounding=float(np.finfo(np.float32 if single else np.float64).eps),
         on_pass=on_pass,
     )

@@ -3,7 +3,8 @@
 The driver goes over the sample many times in the time of a few passes over all rows, and what leads there
 leads here: a direction that nobody in so large a sample shows has next to no variance. And where a pass over
 all rows has told how far the components are off, the sample tells what would set them right. It decides how
-many passes follow; residuals over all rows end them, so the result is within the tolerance either way.
+many passes follow; residuals over all rows end them, so the result is within the tolerance either way. After
+the last pass the components are set right once more, as well as by another pass.
 """
 
 from __future__ import annotations
@@ -74,9 +75,10 @@ def decompose_from_sample(
 ) -> Decomposition:
     """Leading principal components of the features of ratings: `decompose`, told what a sample knows."""
     known = draw(matrix, features, k, size, tol=tol, seed=seed)
-    start, correct = (None, None) if known is None else (known.start, known.correct)
-    weighted = loading(features, matrix)
-    return decompose(weighted, k, tol=tol, start=start, correct=correct, seed=seed, on_pass=on_pass)
+    fit = partial(decompose, loading(features, matrix), k, tol=tol, seed=seed, on_pass=on_pass)
+    if known is None:
+        return fit()
+    return fit(start=known.start, correct=known.correct, surrogate=known.multiply)
 
 
 @dataclass(frozen=True)
