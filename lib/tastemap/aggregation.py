@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
+from tastemap.compact import buffer_of
 from tastemap.executors import ArrowFunction, chained, releasing
 from tastemap.rows import Rows
 
@@ -62,8 +63,8 @@ def sum_arrays(
     few = _few(partials, _add_slices, math.ceil(total / SLICE), "slice")
     flat = np.zeros(total)
     for batch in few.collected():  # bounded: see above
-        for number, cell in zip(batch["slice"].to_pylist(), batch["sums"], strict=True):
-            values = np.frombuffer(cell.as_buffer(), dtype=np.float64)
+        for row, number in enumerate(batch["slice"].to_pylist()):
+            values = np.frombuffer(buffer_of(batch["sums"], row), dtype=np.float64)
             flat[number * SLICE : number * SLICE + values.size] += values
     bounds = np.cumsum(sizes)[:-1]
     return [part.reshape(shape) for part, shape in zip(np.split(flat, bounds), shapes, strict=True)]
@@ -145,8 +146,8 @@ def _to_slices(flat: Array) -> Iterator[pa.RecordBatch]:
 def _add_slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     sums: dict[int, Array] = {}
     for batch in batches:
-        for number, cell in zip(batch["slice"].to_pylist(), batch["sums"], strict=True):
-            values = np.frombuffer(cell.as_buffer(), dtype=np.float64)
+        for row, number in enumerate(batch["slice"].to_pylist()):
+            values = np.frombuffer(buffer_of(batch["sums"], row), dtype=np.float64)
             if number in sums:
                 sums[number] += values
             else:

@@ -187,9 +187,9 @@ def decode(batch: pa.RecordBatch, n_columns: int) -> Iterator[Block]:
 
 
 def _decoded(batch: pa.RecordBatch, row: int, n_columns: int) -> Block:
-    ids, indptr, indices, values = (compact.read(batch[name][row]).values() for name in BlockMatrix.columns)
-    dated = "years" in batch.schema.names and batch["years"][row].is_valid
-    years = compact.read(batch["years"][row]).values() if dated else None
+    ids, indptr, indices, values = (compact.read(batch[name], row).values() for name in BlockMatrix.columns)
+    dated = "years" in batch.schema.names and batch["years"].slice(row, 1).null_count == 0
+    years = compact.read(batch["years"], row).values() if dated else None
     return Block(ids, vectors.csr(values, indices, indptr, n_columns), years)
 
 

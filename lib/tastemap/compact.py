@@ -54,7 +54,7 @@ class Compact:
     def values(self) -> npt.NDArray[Any]:
         """The array, of shape (n,); not to be written to."""
         if self.unit == 0:
-            return self.codes
+            return np.require(self.codes, requirements="A")  # a cell begins anywhere
         values = self.codes.astype(self.dtype)
         if self.unit != 1:
             scale = np.divide if self.dtype.kind == "f" else np.multiply
@@ -73,9 +73,18 @@ def narrow(values: npt.NDArray[Any]) -> Compact:
     return _as_is(values)
 
 
-def read(cell: pa.Scalar) -> Compact:
+def buffer_of(column: pa.Array, row: int) -> pa.Buffer:
+    """The bytes of a cell of a binary column, without the copy that Arrow makes for a scalar."""
+    _, offsets, data = column.buffers()
+    kind = np.dtype(np.int64 if pa.types.is_large_binary(column.type) else np.int32)
+    at = (column.offset + row) * kind.itemsize
+    start, end = np.frombuffer(offsets, kind, count=2, offset=at).tolist()
+    return pa.py_buffer(b"") if data is None else data.slice(start, end - start)
+
+
+def read(column: pa.Array, row: int) -> Compact:
     """A cell of `Compact.cells`, without a copy."""
-    buffer = cell.as_buffer()
+    buffer = buffer_of(column, row)
     dtype, codes, offset, unit = _HEADER.unpack_from(buffer)
     return Compact(
         np.frombuffer(buffer, np.dtype(codes.rstrip(b"\0").decode()), offset=_HEADER.size),

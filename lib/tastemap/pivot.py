@@ -243,17 +243,17 @@ def _gather_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBa
         rejects = batch["rejects"].flatten().cast(_NO_REJECTS.type)  # Spark's fields are not nullable
         for start in range(0, len(rejects), REJECTS_PER_PIECE):
             yield _gathered(_NO_RATINGS, rejects.slice(start, REJECTS_PER_PIECE))
-        cells = zip(*(batch[name] for name, _ in _RATING), strict=True)
-        pieces += [list(map(compact.read, row)) for row in cells]
+        columns = [batch[name] for name, _ in _RATING]
+        pieces += [[compact.read(column, row) for column in columns] for row in range(batch.num_rows)]
     pieces = [piece for piece in pieces if piece[0].codes.size]
     # A piece of a log that is in order of movies is in order of them, and so are all then.
     pieces.sort(key=_first_movie)
     if pieces:
-        columns = [
+        whole = [
             _concatenate(found, dtype)
             for found, (_, dtype) in zip(zip(*pieces, strict=True), _RATING, strict=True)
         ]
-        yield _gathered(columns, _NO_REJECTS)
+        yield _gathered(whole, _NO_REJECTS)
 
 
 def _first_movie(piece: list[Compact]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,15 +59,15 @@ class Reader:
         path = _path(self.directory, number)
         if path.stat().st_size == 0:  # no rows, of whatever columns
             return
-        position, n_batches = 0, 1
-        while position < n_batches:
-            # Mapped anew for each, or all that has been looked at would stay in memory to the end.
-            with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as rows:
-                n_batches = rows.num_record_batches
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with pa.ipc.open_file(pa.py_buffer(mapped)) as rows:
+            for position in range(rows.num_record_batches):
                 batch = rows.get_batch(position)
-            yield batch
-            del batch
-            position += 1
+                yield batch
+                del batch
+                # Or all that has been looked at would stay in memory to the end.
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tastemap.compact import cell, narrow, read
+from tastemap.compact import buffer_of, cell, narrow, read
 
 DAY, SECOND = 86_400_000_000, 1_000_000
 
 
 def back(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    return read(cell(values)[0]).values()
+    return read(cell(values), 0).values()
 
 
 def n_bytes(values: npt.NDArray[np.generic]) -> float:
@@ -79,7 +80,29 @@ def test_some_of_the_elements() -> None:
     values = np.array([5, 9, 7, 5]) * DAY
     found = narrow(values)
     np.testing.assert_array_equal(found[np.array([2, 0])].values(), values[[2, 0]])
-    for cell_of, some in zip(
-        found.cells([slice(1, 3), slice(0, 0), slice(3, 4)]), (values[1:3], [], values[3:]), strict=True
-    ):
-        np.testing.assert_array_equal(read(cell_of).values(), some)
+    cells = found.cells([slice(1, 3), slice(0, 0), slice(3, 4)])
+    for row, some in enumerate((values[1:3], [], values[3:])):
+        np.testing.assert_array_equal(read(cells, row).values(), some)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("start", [0, 1, 2])
+def test_bytes_of_a_cell_are_not_copied(kind: pa.DataType, start: int) -> None:
+    texts = [b"a" * 7, b"", b"bcd" * 100]
+    column = pa.array(texts, kind).slice(start)
+    data = column.buffers()[2]
+    for row, text in enumerate(texts[start:]):
+        found = buffer_of(column, row)
+        assert found.to_pybytes() == text
+        assert data.address <= found.address <= found.address + found.size <= data.address + data.size
+    assert buffer_of(pa.array([b""], kind), 0).size == 0
+
+
+def test_arrays_as_they_are_lie_where_processors_want_them() -> None:
+    """Wherever their cell begins."""
+    values = np.array([0.1, 1 / 3])
+    shifted = pa.concat_arrays([pa.array([b"xyz"], pa.binary()), cell(values)])
+    found = read(shifted, 1)
+    assert found.unit == 0 and not found.codes.flags.aligned
+    assert found.values().flags.aligned
+    np.testing.assert_array_equal(found.values(), values)

@@ -170,7 +170,7 @@ def test_a_task_packs_no_more_than_a_piece_at_a_time(monkeypatch: pytest.MonkeyP
     log = rating_frame([(user, 1, 3.0, None) for user in range(35)])
     targets = np.array([0], dtype=np.int32)
     pieces = list(_pack(targets)(parsed(log[i : i + 4]) for i in range(0, 35, 4)))
-    assert [compact.read(piece["user_ids"][0]).codes.size for piece in pieces] == [12, 12, 11]
+    assert [compact.read(piece["user_ids"], 0).codes.size for piece in pieces] == [12, 12, 11]
     (block,) = all_blocks(gathered([[parsed(log)]], targets))
     assert block_triples(block) == triples(log)
 

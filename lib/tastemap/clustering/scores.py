@@ -94,6 +94,6 @@ def encode(block: ScoreBlock) -> pa.RecordBatch:
 def decode(batch: pa.RecordBatch) -> Iterator[ScoreBlock]:
     """The blocks of a batch of encoded rows, without empty ones; their arrays are not to be written to."""
     for row in range(batch.num_rows):
-        ids, scores, *told = (compact.read(batch[name][row]).values() for name in schemas.SCORES.names)
+        ids, scores, *told = (compact.read(batch[name], row).values() for name in schemas.SCORES.names)
         if ids.size:
             yield ScoreBlock(ids, scores.astype(np.float64, copy=False).reshape(ids.size, -1), *told)

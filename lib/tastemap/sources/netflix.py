@@ -23,6 +23,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from tastemap.compact import buffer_of
 from tastemap.executors import map_in_arrow
 from tastemap.filesystem import FileSystem
 from tastemap.rows import Rows
@@ -175,8 +176,9 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, int, bool
             batch.column(name).to_pylist() for name in ("path", "start", "length", "size")
         )
         values = batch.column("value").cast(pa.binary())
-        for i, value in enumerate(values):
-            yield path[i], start[i], start[i] == 0 and length[i] >= size[i], memoryview(value.as_buffer())
+        for i in range(batch.num_rows):
+            whole = start[i] == 0 and length[i] >= size[i]
+            yield path[i], start[i], whole, memoryview(buffer_of(values, i))
 
 
 def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
