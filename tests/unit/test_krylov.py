@@ -217,9 +217,9 @@ def test_a_surrogate_that_is_the_operator_is_worth_a_pass(passes: int, max_basis
     assert after.values.sum() > before.values.sum() * (1 + 1e-9)  # else nothing is shown
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("n_rows", [300, 1000, 10_000])
-@pytest.mark.parametrize("tol", [0.1, 1e-2, 1e-3])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_rows", [300, 3000])
+@pytest.mark.parametrize("tol", [0.1, 1e-3])
 def test_a_surrogate_of_a_sample_is_nearly_worth_a_pass_and_values_are_estimates(
     n_rows: int, tol: float, seed: int
 ) -> None:

@@ -170,8 +170,8 @@ def of_job(
     return sampling.decompose_from_sample(matrix, features, k, size, tol=tol, seed=seed)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("tol", [5e-2, 5e-3, 1e-3, 1e-4])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("tol", [5e-2, 1e-3, 1e-4])
 def test_the_last_correction_takes_off_most_of_what_is_missing(
     tol: float, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
