@@ -27,7 +27,7 @@ beside them is looked at when they are orthonormal."""
 SETTLED = 0.25
 """Share of the tolerance that residuals may take up together and be left as they are, the shortest first.
 What follows is made of the others: in the last pass but half of the columns."""
-NONE = np.arange(0)
+_NONE = np.arange(0)
 """Of the pairs."""
 
 
@@ -149,7 +149,7 @@ def leading_eigenpairs(
         begun = now
         if complete and (error <= tol or passes >= max_passes or basis.width == dimension):
             break
-        settled = _settled(residuals, tol * values.sum()) if complete else NONE
+        settled = _settled(residuals, tol * values.sum()) if complete else _NONE
         block = _directions(basis, ritz, settled, correct, noise)
         if block.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
             unknown = outside_of(basis.columns, rng.standard_normal((dimension, block_size)))
@@ -159,7 +159,7 @@ def leading_eigenpairs(
         del ritz
     vectors = combined(basis.columns, ritz.rotation[:, :k])
     if surrogate is not None:
-        block = _directions(basis, ritz, NONE, correct, noise)
+        block = _directions(basis, ritz, _NONE, correct, noise)
         estimates, corrected = basis.with_surrogate(block, surrogate, k)
         if estimates.sum() - values.sum() <= 2 * residuals.sum():
             values, vectors = estimates, corrected
