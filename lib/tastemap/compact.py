@@ -79,7 +79,7 @@ def buffer_of(column: pa.Array, row: int) -> pa.Buffer:
     kind = np.dtype(np.int64 if pa.types.is_large_binary(column.type) else np.int32)
     at = (column.offset + row) * kind.itemsize
     start, end = np.frombuffer(offsets, kind, count=2, offset=at).tolist()
-    return pa.py_buffer(b"") if data is None else data.slice(start, end - start)
+    return data.slice(start, end - start)
 
 
 def read(column: pa.Array, row: int) -> Compact:

@@ -27,8 +27,6 @@ beside them is looked at when they are orthonormal."""
 SETTLED = 0.25
 """Share of the tolerance that residuals may take up together and be left as they are, the shortest first.
 What follows is made of the others: in the last pass but half of the columns."""
-_NONE = np.arange(0)
-"""Of the pairs."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +123,8 @@ def leading_eigenpairs(
     on_pass : callable
         Told the progress after every pass.
     """
+    if surrogate is not None and correct is None:
+        raise ValueError("a surrogate corrects once more, so it goes with `correct`")
     rng = np.random.default_rng(seed)
     if start is None:
         start = rng.standard_normal((dimension, min(block_size, dimension)))
@@ -149,8 +149,8 @@ def leading_eigenpairs(
         begun = now
         if complete and (error <= tol or passes >= max_passes or basis.width == dimension):
             break
-        settled = _settled(residuals, tol * values.sum()) if complete else _NONE
-        block = _directions(basis, ritz, settled, correct, noise)
+        pairs = _unsettled(ritz, residuals, tol * values.sum()) if complete else slice(None)
+        block = _directions(basis, ritz, pairs, correct, noise)
         if block.shape[1] == 0:  # the basis is invariant; what is missing lies outside of it
             unknown = outside_of(basis.columns, rng.standard_normal((dimension, block_size)))
             block = orthonormal(unknown, basis.columns, 0.0)
@@ -159,7 +159,7 @@ def leading_eigenpairs(
         del ritz
     vectors = combined(basis.columns, ritz.rotation[:, :k])
     if surrogate is not None:
-        block = _directions(basis, ritz, _NONE, correct, noise)
+        block = _directions(basis, ritz, slice(None), correct, noise)
         estimates, corrected = basis.with_surrogate(block, surrogate, k)
         if estimates.sum() - values.sum() <= 2 * residuals.sum():
             values, vectors = estimates, corrected
@@ -167,15 +167,14 @@ def leading_eigenpairs(
 
 
 def _directions(
-    basis: _Basis, ritz: _Ritz, settled: npt.NDArray[np.int64], correct: Correct | None, noise: float
+    basis: _Basis, ritz: _Ritz, pairs: npt.NDArray[np.int64] | slice, correct: Correct | None, noise: float
 ) -> Array:
-    """Orthonormal columns outside of the basis, from what is left of all pairs but those that are settled."""
+    """Orthonormal columns outside of the basis: of what C makes of the last, or what corrects the pairs."""
     if correct is None:
         return orthonormal(basis.outside, basis.columns, noise)
     width = ritz.left.shape[1]
-    chosen = np.setdiff1d(np.arange(width), settled)
     leading = combined(basis.columns, ritz.rotation[:, :width])
-    corrections = correct(ritz.left[:, chosen], ritz.values[chosen], leading)
+    corrections = correct(ritz.left[:, pairs], ritz.values[:width][pairs], leading)
     return orthonormal(outside_of(basis.columns, corrections), basis.columns, noise)
 
 
@@ -245,7 +244,7 @@ class _Basis:
 
         What C makes of the block is known in the basis; only its corner is taken from the surrogate.
         """
-        assert self._products is not None, "a surrogate goes with corrections"
+        assert self._products is not None, "kept where there are corrections"
         known = self._products[:, : self.width].T @ block
         corner = block.T @ np.asarray(surrogate(block), dtype=np.float64)
         values, rotation = _descending_eigh(_extend(self.projected, np.vstack([known, corner])))
@@ -261,10 +260,11 @@ class _Basis:
         self.projected = np.diag(ritz.values[:width])
 
 
-def _settled(residuals: Array, allowed: float) -> npt.NDArray[np.int64]:
-    """Which of the residuals can be left as they are, where so much is allowed of all together."""
+def _unsettled(ritz: _Ritz, residuals: Array, allowed: float) -> npt.NDArray[np.int64]:
+    """All pairs but those whose residuals can be left as they are, where so much is allowed of all."""
     order = np.argsort(residuals, kind="stable")
-    return order[np.cumsum(residuals[order]) <= SETTLED * allowed]
+    settled = order[np.cumsum(residuals[order]) <= SETTLED * allowed]
+    return np.setdiff1d(np.arange(ritz.left.shape[1]), settled)
 
 
 def _extend(projected: Array, column: Array) -> Array:
