@@ -2,15 +2,18 @@
 """Run the contenders in turn on one log and compare time and memory of their whole process trees.
 
     compare.py --ratings DIR --output results.json [--contenders ours,single-randomized,...] [--runs 3]
+        [--memory-runs 1]
 
 Every round runs each contender once, so that a machine whose speed drifts treats them alike; medians are
-shown. JSON goes to --output after every run, a Markdown table to standard output at the end.
+shown. Time and memory are of different rounds, for to look at memory takes time, and not from all alike. JSON
+goes to --output after every run, a Markdown table to standard output at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -70,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratings", required=True)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--contenders", default="ours,single-arpack,single-randomized")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="rounds for time")
+    parser.add_argument("--memory-runs", type=int, default=1, help="rounds for memory, after them")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds a run may take")
     parser.add_argument("--max-gib", type=float, default=0.85 * psutil.virtual_memory().total / 2**30)
     options = parser.parse_args(argv)
@@ -80,14 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="tastemap-bench-") as folder:
         scratch = Path(folder)
-        for number in range(options.runs):
+        for number, looked_at in enumerate(["time"] * options.runs + ["memory"] * options.memory_runs, 1):
             for name in names:
                 command = contenders(options.ratings, scratch)[name]
-                print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
-                found = measure.run(command, timeout=options.timeout, max_bytes=options.max_gib * 2**30)
-                runs[name].append(
-                    describe(found, scratch / "ours" if name == "ours" or "study" in name else None)
+                print(f"round {number}, {looked_at}: {name}", file=sys.stderr, flush=True)
+                found = measure.run(
+                    command,
+                    timeout=options.timeout,
+                    max_bytes=options.max_gib * 2**30,
+                    closely=looked_at == "memory",
                 )
+                output = scratch / "ours" if name == "ours" or "study" in name else None
+                runs[name].append({"looked_at": looked_at} | describe(found, output))
                 for leftover in scratch.iterdir():
                     shutil.rmtree(leftover)
                 # At once: what hours have measured is not lost with the last contender.
@@ -132,13 +140,18 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> str:
     """Medians as Markdown."""
     lines = ["| contender | seconds | CPU seconds | peak memory, GiB | ended |", "|---|---|---|---|---|"]
     for name, found in runs.items():
-        seconds, cpu, peak = (
-            statistics.median(one[key] for one in found) for key in ("seconds", "cpu_seconds", "peak_bytes")
-        )
+        seconds, cpu = (_median(found, "time", key) for key in ("seconds", "cpu_seconds"))
+        peak = _median(found, "memory", "peak_bytes") / 2**30
         codes = {one["exit_code"] for one in found}
         ended = "finished" if codes == {0} else "stopped: time or memory" if None in codes else "failed"
-        lines.append(f"| {name} | {seconds:.1f} | {cpu:.1f} | {peak / 2**30:.2f} | {ended} |")
+        lines.append(f"| {name} | {seconds:.1f} | {cpu:.1f} | {peak:.2f} | {ended} |")
     return "\n".join(lines)
+
+
+def _median(runs: list[dict[str, Any]], looked_at: str, key: str) -> float:
+    """Of the runs in which it was looked at; nan if there are none."""
+    found = [float(one[key]) for one in runs if one["looked_at"] == looked_at]
+    return statistics.median(found) if found else math.nan
 
 
 if __name__ == "__main__":
