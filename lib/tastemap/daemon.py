@@ -26,6 +26,8 @@ PRELOADED = (
     "pyspark.worker",
     "scipy.linalg",
     "scipy.sparse",
+    "tastemap.pivot",
+    "tastemap.sources",
 )
 """What the first tasks of a run import. All that any task imports takes as much here as two workers save."""
 WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -53,8 +55,6 @@ def main() -> None:
         load()
         if n_threads() > 1:  # other builds of the libraries, or other settings: begin again without them
             os.execv(sys.executable, [sys.executable, "-m", "pyspark.daemon", *sys.argv[1:]])
-    # Loaded on the way here; workers take the package that a job sends them.
-    sys.modules.pop("tastemap", None)
     import_module("pyspark.daemon").manager()
 
 

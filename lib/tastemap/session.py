@@ -16,6 +16,8 @@ from threading import Thread
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from tastemap.executors import in_one_process
+
 SETTINGS = {
     # Times in logs are UTC; a machine's own zone must not move a rating to another day.
     "spark.sql.session.timeZone": "UTC",
@@ -87,21 +89,25 @@ def _stop(spark: SparkSession) -> None:
 
 
 def settings_of_workers(conf: SparkConf) -> dict[str, str]:
-    """Settings by which the workers of local mode are forked from `tastemap.daemon`.
+    """Settings by which the workers of local mode find this package, and are forked from `tastemap.daemon`.
 
     On a cluster it is not there before the package is sent; nor is it where this package is no folder.
     """
     package = Path(__file__).parent
-    if not (conf.get("spark.master") or "local").startswith("local") or not package.is_dir():
+    master = conf.get("spark.master") or "local"
+    if not (master == "local" or master.startswith("local[")) or not package.is_dir():
         return {}
     paths = [path for path in (conf.get(_PYTHON_PATH), str(package.parent)) if path]
     return {_DAEMON: conf.get(_DAEMON) or "tastemap.daemon", _PYTHON_PATH: os.pathsep.join(paths)}
 
 
 def _ship_package(spark: SparkSession, folder: Path) -> None:
-    """Give executors this package, unless it came by --py-files."""
+    """Give the executors of a cluster this package, unless it came by --py-files.
+
+    Workers of local mode find it where it is, and Python's compiled modules beside it.
+    """
     package = Path(__file__).parent
-    if package.is_dir():
+    if package.is_dir() and not in_one_process(spark):
         archive = shutil.make_archive(
             str(folder / "tastemap"), "zip", root_dir=package.parent, base_dir=package.name
         )

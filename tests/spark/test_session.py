@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
 from pyspark import SparkConf
@@ -109,6 +111,7 @@ def environment(scratch: Path) -> dict[str, str]:
         # Executors of a cluster have this package only once a job sends it.
         ({"spark.master": "spark://host:7077"}, None),
         ({"spark.master": "yarn"}, None),
+        ({"spark.master": "local-cluster[2,1,512]"}, None),
     ],
 )
 def test_workers_of_local_mode_alone_are_forked_from_what_is_loaded(
@@ -118,6 +121,17 @@ def test_workers_of_local_mode_alone_are_forked_from_what_is_loaded(
     found = session.settings_of_workers(conf)
     names = ("spark.python.daemon.module", "spark.executorEnv.PYTHONPATH")
     assert found == ({} if expected is None else dict(zip(names, expected, strict=True)))
+
+
+def test_a_cluster_is_sent_the_package_and_workers_of_local_mode_have_it(tmp_path: Path) -> None:
+    sent: list[str] = []
+    for local in (True, False):
+        told = SimpleNamespace(isLocal=lambda local=local: local)
+        spark = SimpleNamespace(_jsc=told, sparkContext=SimpleNamespace(addPyFile=sent.append))
+        session._ship_package(spark, tmp_path)  # type: ignore[arg-type]
+    (archive,) = sent
+    names = ZipFile(archive).namelist()
+    assert {"tastemap/schemas.py", "tastemap/sources/netflix.py"} <= set(names)
 
 
 def test_what_embeds_and_draws_is_not_loaded_before_the_pca_is_done() -> None:
@@ -147,8 +161,8 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     assert told["loads"] == 1 and told["fault"] == "told to whoever imports it"
     assert told["settings"] == ["UTC", "true"] and told["progress"] == "false"
     assert told["python"] == sys.executable
-    # Executors got the package: what is installed or on this path is not theirs on a cluster.
-    assert told["package"].endswith("/tastemap.zip/tastemap/schemas.py")
+    # Workers have this package, from where it is: they are not told of what is on this path or installed.
+    assert told["package"] == str(LIBRARY / "tastemap/schemas.py")
     # Workers have what they were warmed up with, and do not look through it after every task.
     assert told["warm"] == "True" and told["frozen"] > 10_000
     # DataFrames and RDDs have workers of one kind, all forked from one process.
