@@ -109,9 +109,6 @@ def cluster_users(
                 clusters = fitted.clusters
                 model = segmentation.pipeline_model(reduction.features, reduction.decomposition, clusters)
                 saved = [beside.submit(run.write_model, "model", model)]
-                with stages("assign", "users") as stage:
-                    assign(scores, clusters, pseudonyms, run, memberships=config.clustering.memberships)
-                    stage.rows = n_users
                 if report:
                     report.choose_members(clusters)
                 with stages("profile", "cells") as stage:
@@ -121,18 +118,21 @@ def cluster_users(
                 if report:
                     with stages("look up members", "users") as stage:
                         stage.rows = report.look_up_members(told.of["cluster_movies"], clusters.n_clusters)
-            manifest = {
-                "inputs": rating_log.describe(),
-                "counts": kept.counts | told.suppressed,
-                "stages": stages.record(),
-                "config": config.as_dict(),
-                "metrics": fitted.metrics(),
-            }
-            for each in saved:  # and what they took is free, before workers take as much
-                each.result()
-            if report:
-                report.draw(clusters, told.of, told.active, choice.figures, manifest)
-            # As late as here, for workers have nothing else to do while the driver draws.
+                manifest = {
+                    "inputs": rating_log.describe(),
+                    "counts": kept.counts | told.suppressed,
+                    "stages": stages.record(),
+                    "config": config.as_dict(),
+                    "metrics": fitted.metrics(),
+                }
+                for each in saved:  # and what they took is free, before workers take as much
+                    each.result()
+                if report:
+                    report.draw(clusters, told.of, told.active, choice.figures, manifest)
+                # As late as here, for workers have nothing else to do while the driver draws.
+                with stages("assign", "users") as stage:
+                    assign(scores, clusters, pseudonyms, run, memberships=config.clustering.memberships)
+                    stage.rows = n_users
             with stages("write user vectors", "users") as stage:
                 run.write("user_vectors", user_table(pivot.user_vectors, matrix, pseudonyms))
                 stage.rows = n_users

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
@@ -96,15 +97,17 @@ class Reporter:
     def choose_people(self) -> None:
         """Sample the users and embed them, beside what comes next.
 
-        What embeds is loaded as late as here, and what draws when there is something to draw: before, the PCA
-        needs the memory.
+        What embeds, and then what draws, is loaded as late as here: before, the PCA needs the memory.
         """
         seed = self._config.run.seed
         sampled = self._beside.submit(sample.choose_people, self._scores, seed)
 
         def embedded() -> tuple[People, Plane | None]:
             people = sampled.result()
-            return people, embedding.neighbours(people.scores, seed)
+            neighbours = embedding.neighbours(people.scores, seed)
+            # Beside the counting of users, not when figures wait for it: as long as half of them take.
+            importlib.import_module("tastemap.report.page")
+            return people, neighbours
 
         self._reading.append(sampled)
         self._people = self._beside.submit(embedded)

@@ -113,8 +113,8 @@ def _foremost(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _first(users: pd.DataFrame, *, typical: bool) -> pd.DataFrame:
     """The most typical members of each cluster, or the most active, with their places."""
-    by, ascending, n = ("distance", True, N_TYPICAL) if typical else ("n_ratings", False, N_ACTIVE)
-    ranked = users.sort_values(["cluster", by, "user_id"], ascending=[True, ascending, True])
+    values, n = (users["distance"], N_TYPICAL) if typical else (-users["n_ratings"], N_ACTIVE)
+    ranked = users.iloc[np.lexsort((users["user_id"], values, users["cluster"]))]
     place = ranked.groupby("cluster").cumcount() + 1
     return ranked.assign(typical=typical, place=place)[place <= n]
 
