@@ -141,7 +141,7 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> str:
     lines = ["| contender | seconds | CPU seconds | peak memory, GiB | ended |", "|---|---|---|---|---|"]
     for name, found in runs.items():
         seconds, cpu = (_median(found, "time", key) for key in ("seconds", "cpu_seconds"))
-        peak = _median(found, "memory", "peak_bytes") / 2**30
+        peak = _median(found, "memory", "peak_bytes") / 2**30  # nan without such rounds
         codes = {one["exit_code"] for one in found}
         ended = "finished" if codes == {0} else "stopped: time or memory" if None in codes else "failed"
         lines.append(f"| {name} | {seconds:.1f} | {cpu:.1f} | {peak:.2f} | {ended} |")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,7 +145,9 @@ def test_what_embeds_and_draws_is_not_loaded_before_the_pca_is_done() -> None:
 
 @pytest.mark.slow
 def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
-    program = f"LIBRARY = {str(LIBRARY)!r}\n{PROGRAM}"
+    library = tmp_path / "lib"  # not the one that is installed
+    shutil.copytree(LIBRARY / "tastemap", library / "tastemap")
+    program = f"LIBRARY = {str(library)!r}\n{PROGRAM}"
     (tmp_path / "scratch").mkdir()
     (tmp_path / "broken.py").write_text(BROKEN)
     done = subprocess.run(
@@ -161,8 +164,8 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     assert told["loads"] == 1 and told["fault"] == "told to whoever imports it"
     assert told["settings"] == ["UTC", "true"] and told["progress"] == "false"
     assert told["python"] == sys.executable
-    # Workers have this package, from where it is: they are not told of what is on this path or installed.
-    assert told["package"] == str(LIBRARY / "tastemap/schemas.py")
+    # Workers have the package of the job, from where it is, whatever else is installed.
+    assert told["package"] == str(library / "tastemap/schemas.py")
     # Workers have what they were warmed up with, and do not look through it after every task.
     assert told["warm"] == "True" and told["frozen"] > 10_000
     # DataFrames and RDDs have workers of one kind, all forked from one process.
