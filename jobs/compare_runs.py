@@ -30,7 +30,7 @@ def main() -> str:
     # Spark is not imported before the arguments are known to be good: --help answers at once.
     from tastemap.session import session
 
-    with session("tastemap: compare runs", loading="tastemap.comparison") as spark:
+    with session("tastemap: compare runs", loading="tastemap.comparison", workers=False) as spark:
         from tastemap import comparison, comparison_summary
 
         found = comparison.compare_runs(

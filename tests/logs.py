@@ -90,7 +90,8 @@ def rating_log(
         records = records.union(part)
     return RatingLog(
         form="parquet",
-        records=records,
+        spark=spark,
+        plan_records=lambda: records,
         parse=None,
         plan_movies=None,
         scale=scale,

@@ -51,7 +51,8 @@ class BlockTable(Generic[B]):
             it is complete; a task without rows writes none.
         """
         write = partial(_write, self.rows, directory, self.schema.json(), self.parquet)
-        self.blocks.map_blocks(write, "file string").collect()  # a row a task
+        for _ in self.blocks.collect_blocks(write, "file string"):  # a row a task
+            pass
 
 
 def _write(

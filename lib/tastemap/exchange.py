@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from tastemap import row_files
-from tastemap.executors import ArrowFunction, in_one_process, map_in_arrow
+from tastemap.executors import ArrowFunction, Numbers, Source, in_one_process, map_in_arrow
 from tastemap.rows import Rows, folder
 
 Labels = npt.NDArray[np.int32]
@@ -24,7 +24,7 @@ TASKS_PER_CORE = 8
 @contextmanager
 def exchanged(
     spark: SparkSession,
-    make: Callable[[Labels], tuple[DataFrame, ArrowFunction]],
+    make: Callable[[Labels], tuple[Source, ArrowFunction]],
     sent: StructType,
     n_partitions: int,
     gather: ArrowFunction,
@@ -61,7 +61,7 @@ def exchanged(
             source, of_task = make(np.arange(n_partitions, dtype=np.int32))
             reader = row_files.spread(source, of_task, n_partitions, gather, directory)
             n_tasks = min(n_partitions, TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
-            yield Rows(spark.range(0, n_partitions, 1, n_tasks), n_tasks, schema, reader)
+            yield Rows(Numbers(spark, n_partitions, n_tasks), n_tasks, schema, reader)
     else:
         rows = map_in_arrow(*make(_partition_keys(spark, n_partitions)), sent)
         yield Rows(rows.repartition(n_partitions, row_files.TARGET), n_partitions, schema, gather)

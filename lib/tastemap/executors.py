@@ -5,14 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 from py4j.protocol import Py4JError
-from pyspark import TaskContext
+from pyspark import SparkContext, TaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
@@ -24,9 +25,62 @@ _NO_BOUND = str(2**31 - 1)
 _settled = False
 
 
-def map_in_arrow(frame: DataFrame, function: ArrowFunction, schema: StructType | str) -> DataFrame:
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers 0 to n − 1, spread evenly over partitions: of which workers of local mode make their rows.
+
+    For Spark there is nothing to plan then: `made` runs them as an RDD. A query of Spark's SQL takes 60 to 80
+    ms more, of which Java takes as many to compile it, and the first one of a process a second.
+    """
+
+    sparkSession: SparkSession  # as a DataFrame has it
+    n: int
+    n_partitions: int
+
+    @property
+    def frame(self) -> DataFrame:
+        """The same as a DataFrame, whose column is `id`."""
+        return self.sparkSession.range(0, self.n, 1, self.n_partitions)
+
+    def coalesce(self, n_partitions: int) -> Numbers:
+        """The same numbers in fewer partitions."""
+        return Numbers(self.sparkSession, self.n, n_partitions)
+
+
+Source = DataFrame | Numbers
+"""What functions make rows of."""
+
+
+def map_in_arrow(source: Source, function: ArrowFunction, schema: StructType | str) -> DataFrame:
     """`DataFrame.mapInArrow`, in workers that settle in at their first task."""
-    return frame.mapInArrow(partial(_run, function), schema)
+    return frame_of(source).mapInArrow(partial(_run, function), schema)
+
+
+def frame_of(source: Source) -> DataFrame:
+    """The rows that functions make others of."""
+    return source.frame if isinstance(source, Numbers) else source
+
+
+def made(source: Source, function: ArrowFunction, schema: StructType | str) -> list[dict[str, Any]]:
+    """The rows that a function makes of all partitions, brought to the driver: few, of plain values."""
+    if not isinstance(source, Numbers):
+        return [row.asDict() for row in map_in_arrow(source, function, schema).collect()]
+    return _made_of_numbers(source.sparkSession.sparkContext, source.n, source.n_partitions, function)
+
+
+def _made_of_numbers(
+    context: SparkContext, n: int, n_partitions: int, function: ArrowFunction
+) -> list[dict[str, Any]]:
+    if n == 0:  # of which Spark makes no RDD
+        return []
+    numbers = context.range(0, n, numSlices=n_partitions)
+    return numbers.mapPartitions(partial(_of_numbers, partial(_run, function))).collect()
+
+
+def _of_numbers(function: ArrowFunction, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    ids = pa.array(numbers, pa.int64())
+    for batch in function(iter([pa.record_batch([ids], names=["id"])] if len(ids) else [])):
+        yield from batch.to_pylist()
 
 
 def chained(first: ArrowFunction, second: ArrowFunction) -> ArrowFunction:
@@ -72,8 +126,8 @@ def in_one_process(spark: SparkSession) -> bool:
 def find_directory(spark: SparkSession, path: str) -> bool:
     """Whether every executor finds a local directory, as far as twice as many tasks as cores can tell."""
     n_tasks = 2 * spark.sparkContext.defaultParallelism
-    looks = map_in_arrow(spark.range(0, n_tasks, 1, n_tasks), partial(_is_directory, path), "found boolean")
-    return all(row["found"] for row in looks.collect())
+    looks = made(Numbers(spark, n_tasks, n_tasks), partial(_is_directory, path), "found boolean")
+    return all(look["found"] for look in looks)
 
 
 def _is_directory(path: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -123,21 +177,13 @@ def release_memory() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def warm_up(spark: SparkSession, modules: Sequence[ModuleType]) -> None:
-    """Start the workers of local mode, and have them import what their first tasks need: a second for each.
+def warm_up(context: SparkContext) -> None:
+    """Start the workers of local mode, which takes seconds: they are forked from what they need, loaded once.
 
-    Executors of a cluster may not be there yet, or not stay. What is wrong with workers is told again by
-    whoever needs them first.
+    What is wrong with workers is told again by whoever needs them first.
     """
-    if in_one_process(spark):
-        n_workers = spark.sparkContext.defaultParallelism
-        numbers = spark.range(0, n_workers, 1, n_workers)
-        map_in_arrow(numbers, partial(_pass_on, tuple(modules)), "id long").collect()
-
-
-def _pass_on(_: tuple[ModuleType, ...], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    # What is sent to a worker as a module is imported there, before the worker settles in.
-    return batches
+    n_workers = context.defaultParallelism
+    _made_of_numbers(context, n_workers, n_workers, iter)
 
 
 def _settle() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from tastemap import catalogue, executors, fitting, pivot, segmentation, sources, tables, warm_start
+from tastemap import catalogue, fitting, pivot, segmentation, sources, tables, warm_start
 from tastemap.clustering.assignment import Clusters
 from tastemap.clustering.scores import ScoreMatrix
 from tastemap.config import Config
@@ -79,7 +79,6 @@ def cluster_users(
         # For what takes little of Spark, while it is busy with all ratings.
         ThreadPoolExecutor() as beside,
     ):
-        beside.submit(executors.warm_up, spark, [pivot, sources])
         with stages("open", "bytes") as stage:
             rating_log = sources.open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes

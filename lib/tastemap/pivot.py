@@ -22,7 +22,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
 from scipy import sparse
 
 from tastemap import compact, lookup, schemas, vectors
@@ -31,7 +30,7 @@ from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode
 from tastemap.cleaning import keep
 from tastemap.compact import Compact
 from tastemap.exchange import Labels, exchanged
-from tastemap.executors import ArrowFunction
+from tastemap.executors import ArrowFunction, Source
 from tastemap.sources.lines import REJECT_ARROW
 from tastemap.sources.log import RatingLog
 
@@ -77,10 +76,10 @@ def gathered(log: RatingLog) -> Iterator[BlockMatrix]:
     `schemas.GATHERED`; they are persisted. Of several ratings of a movie by a user the latest stays; of
     those the highest, so that neither order nor partitioning of the log matters.
     """
-    spark = log.records.sparkSession
+    spark = log.spark
     n_partitions = _n_partitions(log.n_ratings_estimate, spark.sparkContext.defaultParallelism)
 
-    def pieces(labels: Labels) -> tuple[DataFrame, ArrowFunction]:
+    def pieces(labels: Labels) -> tuple[Source, ArrowFunction]:
         return log.passed_to(_pack(labels))
 
     with ExitStack() as persisted:

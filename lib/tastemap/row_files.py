@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError
 from pyspark import TaskContext
 from pyspark.errors import PythonException
-from pyspark.sql import DataFrame
 
 from tastemap.errors import UserError
-from tastemap.executors import ArrowFunction, chained, grouped, map_in_arrow
+from tastemap.executors import ArrowFunction, Source, chained, grouped, made
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -135,15 +135,15 @@ def _by_target(n_targets: int, at_once: int, batches: Iterator[pa.RecordBatch]) 
                 yield batch.slice(start, end - start)
 
 
-def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> Reader:
-    """Keep the rows of a frame, or what is made of them, a file a partition.
+def keep(source: Source, make: ArrowFunction | None, directory: str) -> Reader:
+    """Keep the rows of a frame, or what is made of them or of numbers, a file a partition.
 
     Parameters
     ----------
-    source : DataFrame
+    source : Source
         Read once.
     make : callable or None
-        Executor function that makes the rows of a partition of the frame's; None: they are the frame's.
+        Executor function that makes the rows of a partition of the source's; None: they are the source's.
     directory : str
         Empty.
 
@@ -161,20 +161,20 @@ def keep(source: DataFrame, make: ArrowFunction | None, directory: str) -> Reade
 
 
 def spread(
-    source: DataFrame, make: ArrowFunction, n_targets: int, gather: ArrowFunction, directory: str
+    source: Source, make: ArrowFunction, n_targets: int, gather: ArrowFunction, directory: str
 ) -> SpreadReader:
-    """Spread what is made of the rows of a frame to targets, in a file for each task that makes them.
+    """Spread what is made of the rows of a frame, or of numbers, to targets, in a file for each task.
 
     Parameters
     ----------
-    source : DataFrame
+    source : Source
         Read once.
     make : callable
         Executor function that makes the rows, with a column `TARGET`.
     n_targets : int
         Targets are 0 to n_targets − 1.
     gather : callable
-        Executor function for the rows of a target; they are not those of the frame.
+        Executor function for the rows of a target; they are not those of the source.
     directory : str
         Empty.
 
@@ -193,10 +193,10 @@ def spread(
     return SpreadReader(directory, n_files, n_targets, gather)
 
 
-def _run(source: DataFrame, make: ArrowFunction | None, write: ArrowFunction, directory: str) -> int:
+def _run(source: Source, make: ArrowFunction | None, write: ArrowFunction, directory: str) -> int:
     try:
-        return len(map_in_arrow(source, chained(make, write) if make else write, "partition int").collect())
-    except PythonException as error:
+        return len(made(source, chained(make, write) if make else write, "partition int"))
+    except (Py4JJavaError, PythonException) as error:  # as RDDs have it, and DataFrames
         if f"[Errno {errno.ENOSPC}]" not in str(error):
             raise
         raise UserError(

@@ -16,7 +16,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from tastemap import row_files
-from tastemap.executors import ArrowFunction, chained, in_one_process, map_in_arrow, sends_by_size
+from tastemap.executors import (
+    ArrowFunction,
+    Numbers,
+    Source,
+    chained,
+    frame_of,
+    in_one_process,
+    map_in_arrow,
+    sends_by_size,
+)
 
 STORAGE = StorageLevel.DISK_ONLY
 """Where a cluster keeps rows: read from the system's page cache while there is memory, else from disk.
@@ -31,13 +40,13 @@ PREFIX = "tastemap-rows-"
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a DataFrame, or what executors make of them, partition by partition.
+    """Rows of a DataFrame, or what executors make of them or of numbers, partition by partition.
 
     What Python makes of what Python has made stays there: from one `mapInArrow` to the next it would go
     through the JVM, a second for a hundred million ratings.
     """
 
-    source: DataFrame
+    source: Source
     n_partitions: int
     """Of the source: known to whoever made it, dear to ask Spark for at every pass."""
     schema: StructType | str
@@ -48,12 +57,12 @@ class Rows:
     @property
     def frame(self) -> DataFrame:
         """The rows as a DataFrame."""
-        return self.source if self.make is None else map_in_arrow(self.source, self.make, self.schema)
+        return _made(self.source, self.make, self.schema)
 
     def select(self, *columns: str) -> DataFrame:
         """Some of the columns as a DataFrame: of rows that Python makes, the JVM gets no more."""
         if self.make is None:
-            return self.source.select(*columns)
+            return self.frame.select(*columns)
         schema = self.frame.select(*columns).schema
         return self.mapped(partial(_selected, columns), schema).frame
 
@@ -73,7 +82,7 @@ class Rows:
         """
         if self.make is not None:
             return Rows(self.source, self.n_partitions, schema, chained(self.make, function))
-        needed = self.source if columns is None else self.source.select(*columns)
+        needed = self.source if columns is None else self.frame.select(*columns)
         return Rows(needed, self.n_partitions, schema, function)
 
     def in_few_tasks(self) -> Rows:
@@ -131,8 +140,12 @@ def _selected(columns: Sequence[str], batches: Iterator[pa.RecordBatch]) -> Iter
         yield batch.select(columns)
 
 
+def _made(source: Source, make: ArrowFunction | None, schema: StructType | str) -> DataFrame:
+    return frame_of(source) if make is None else map_in_arrow(source, make, schema)
+
+
 def collected(
-    source: DataFrame, make: ArrowFunction | None, schema: StructType | str
+    source: Source, make: ArrowFunction | None, schema: StructType | str
 ) -> Iterator[pa.RecordBatch]:
     """Rows that are made now and brought to the driver: for whoever knows them to be few enough.
 
@@ -148,7 +161,7 @@ def collected(
         with folder(spark) as directory:
             yield from row_files.keep(source, make, directory).all()
     else:
-        frame = source if make is None else map_in_arrow(source, make, schema)
+        frame = _made(source, make, schema)
         yield pa.RecordBatch.from_pandas(frame.toPandas(), preserve_index=False)
 
 
@@ -160,7 +173,7 @@ def folder(spark: SparkSession) -> AbstractContextManager[str]:
 
 
 @contextmanager
-def persisted(source: DataFrame, make: ArrowFunction | None, schema: StructType | str) -> Iterator[Rows]:
+def persisted(source: Source, make: ArrowFunction | None, schema: StructType | str) -> Iterator[Rows]:
     """Rows that are made once and now, and stay until the end of the context.
 
     In local mode the workers keep them in files that they read themselves: through the JVM, which has to
@@ -181,10 +194,10 @@ def persisted(source: DataFrame, make: ArrowFunction | None, schema: StructType 
     if in_one_process(spark):
         with folder(spark) as directory:
             reader = row_files.keep(source, make, directory)
-            numbers = spark.range(0, reader.n_partitions, 1, reader.n_partitions)
+            numbers = Numbers(spark, reader.n_partitions, reader.n_partitions)
             yield Rows(numbers, reader.n_partitions, schema, reader)
     else:
-        frame = source if make is None else map_in_arrow(source, make, schema)
+        frame = _made(source, make, schema)
         frame.persist(STORAGE)
         try:
             _store(frame)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 import pyarrow as pa
-from pyspark.ml.util import MLWritable
+from pyspark.ml import PipelineModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
@@ -24,6 +24,7 @@ from tastemap import __version__
 from tastemap.block_tables import BlockTable
 from tastemap.errors import UserError
 from tastemap.filesystem import FileSystem, escaped
+from tastemap.persistence import save_pipeline
 
 log = logging.getLogger(__name__)
 
@@ -171,9 +172,9 @@ class Run:
         """Read a table back that has been written."""
         return self._spark.read.parquet(escaped(self.path(name)))
 
-    def write_model(self, name: str, model: MLWritable) -> None:
-        """Save a Spark ML model."""
-        model.write().save(self.path(name))
+    def write_model(self, name: str, model: PipelineModel) -> None:
+        """Save a pipeline of Spark ML."""
+        save_pipeline(self._spark, model, self.path(name))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 file that fits memory several times."""

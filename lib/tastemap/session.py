@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -16,9 +16,9 @@ from threading import Thread
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
-from tastemap.executors import in_one_process
+from tastemap.executors import in_one_process, warm_up
 
-SETTINGS = {
+SETTINGS: dict[str, str] = {
     # Times in logs are UTC; a machine's own zone must not move a rating to another day.
     "spark.sql.session.timeZone": "UTC",
     # Models and tables move between pandas and Spark as Arrow columns, not row by row.
@@ -39,7 +39,7 @@ _PYTHON_PATH = "spark.executorEnv.PYTHONPATH"
 
 
 @contextmanager
-def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
+def session(name: str, *, loading: str | None = None, workers: bool = True) -> Iterator[SparkSession]:
     """A session for a job, stopped at its end; master and resources come from spark-submit.
 
     Parameters
@@ -49,28 +49,33 @@ def session(name: str, *, loading: str | None = None) -> Iterator[SparkSession]:
     loading : str, optional
         Module to import while Spark starts, with all that the job needs: either takes seconds on one core.
         What is wrong with it is told to whoever imports it.
+    workers : bool
+        Whether the job needs Python's workers: in local mode they are started while Spark loads its SQL,
+        which takes a second and a half on one core.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
         # Not under spark-submit, hence local: workers must be this Python, which has the packages.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        if loading is not None:
-            beside.submit(import_module, loading)
-        spark = _started(name)
-    try:
-        with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
-            _ship_package(spark, Path(folder))
-            yield spark
-    finally:
-        _stop(spark)
+    with ThreadPoolExecutor() as beside:
+        loaded = [] if loading is None else [beside.submit(import_module, loading)]
+        SparkContext._ensure_initialized()  # before, nobody knows what spark-submit was told
+        settings = {"spark.app.name": name} | SETTINGS | settings_of_workers(SparkConf())
+        context = SparkContext.getOrCreate(SparkConf().setAll(list(settings.items())))
+        started = _start_workers(beside, context) if workers else []
+        spark = SparkSession.builder.config(map={**settings}).getOrCreate()
+        wait(loaded)
+        try:
+            with tempfile.TemporaryDirectory(prefix="tastemap-") as folder:
+                _ship_package(spark, Path(folder))
+                yield spark
+        finally:
+            wait(started)  # tasks that are cut short would be told of
+            _stop(spark)
 
 
-def _started(name: str) -> SparkSession:
-    SparkContext._ensure_initialized()  # before, nobody knows what spark-submit was told
-    builder = SparkSession.builder.appName(name)
-    for key, value in (SETTINGS | settings_of_workers(SparkConf())).items():
-        builder = builder.config(key, value)
-    return builder.getOrCreate()
+def _start_workers(beside: Executor, context: SparkContext) -> list[Future[None]]:
+    """Have the workers of local mode start; executors of a cluster may not be there yet, or not stay."""
+    return [beside.submit(warm_up, context)] if context._jsc.isLocal() else []
 
 
 def _stop(spark: SparkSession) -> None:

@@ -125,7 +125,7 @@ def test_only_logs_of_long_records_keep_the_bound_in_bytes(
 ) -> None:
     key = "spark.sql.execution.arrow.maxBytesPerBatch"
     found = spark.conf.get(key, None)
-    log = RatingLog(form, spark.range(1), None, None, (1.0, 5.0), 1, 1, (), ())
+    log = RatingLog(form, spark, lambda: spark.range(1), None, None, (1.0, 5.0), 1, 1, (), ())
     try:
         spark.conf.set(key, "8m")
         with log.in_batches():
@@ -135,11 +135,42 @@ def test_only_logs_of_long_records_keep_the_bound_in_bytes(
         spark.conf.unset(key) if found is None else spark.conf.set(key, found)
 
 
-def test_workers_of_a_cluster_are_left_alone(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[DataFrame] = []
-    monkeypatch.setattr(executors, "map_in_arrow", lambda frame, *_: ran.append(frame) or frame)
-    executors.warm_up(spark, [])
-    assert len(ran) == 1
-    monkeypatch.setattr(executors, "in_one_process", lambda spark: False)
-    executors.warm_up(spark, [])
-    assert len(ran) == 1
+def doubled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """A row for each number, and one for each partition, of which it says how many it has."""
+    ids = [number for batch in batches for number in batch["id"].to_pylist()]
+    rows = [*({"twice": 2 * number, "of": None} for number in ids), {"twice": None, "of": len(ids)}]
+    yield pa.RecordBatch.from_pylist(rows, pa.schema([("twice", pa.int64()), ("of", pa.int64())]))
+
+
+@pytest.mark.parametrize(("n", "n_partitions"), [(7, 3), (1, 1), (2, 4), (3, 3)])
+def test_of_numbers_is_made_what_is_made_of_rows(spark: SparkSession, n: int, n_partitions: int) -> None:
+    numbers, schema = executors.Numbers(spark, n, n_partitions), "twice long, of long"
+    found = executors.made(numbers, doubled, schema)
+    assert found == executors.made(numbers.frame, doubled, schema)
+    assert [row["twice"] for row in found if row["of"] is None] == [2 * number for number in range(n)]
+    parts = [row["of"] for row in found if row["twice"] is None]
+    assert len(parts) == n_partitions and max(parts) - min(parts) <= 1
+    assert [row["of"] for row in executors.made(numbers.coalesce(1), doubled, schema)][-1] == n
+
+
+def test_of_no_numbers_nothing_is_made(spark: SparkSession) -> None:
+    assert executors.made(executors.Numbers(spark, 0, 0), doubled, "twice long, of long") == []
+
+
+def queries(spark: SparkSession) -> int:
+    """How many queries Spark's SQL has run."""
+    return int(spark._jsparkSession.sharedState().statusStore().executionsCount())
+
+
+def test_numbers_are_no_query_of_sql(spark: SparkSession) -> None:
+    before = queries(spark)
+    executors.made(executors.Numbers(spark, 4, 2), doubled, "twice long, of long")
+    assert queries(spark) == before
+    executors.made(executors.Numbers(spark, 4, 2).frame, doubled, "twice long, of long")
+    assert queries(spark) == before + 1
+
+
+def test_workers_settle_in_with_numbers_as_with_rows(spark: SparkSession) -> None:
+    schema = "worker long, rows long, frozen long"
+    found = executors.made(executors.Numbers(spark, 6, 2), look, schema)
+    assert [row["rows"] for row in found] == [3, 3] and all(row["frozen"] > 10_000 for row in found)

@@ -142,7 +142,7 @@ def test_a_log_that_is_parsed_on_the_way(spark: SparkSession) -> None:
     log = latest(LOG)
     lines = [f"{user},{movie},{rating}" for user, movie, rating in triples(log)]
     frame = spark.createDataFrame(pd.DataFrame({"value": lines})).repartition(3)
-    made = RatingLog("csv", frame, parse, None, (0.5, 5.0), 0, len(lines), (), ())
+    made = RatingLog("csv", spark, lambda: frame, parse, None, (0.5, 5.0), 0, len(lines), (), ())
     with pivot.gathered(made) as gathered:
         found = blocks_of(gathered)
     assert sorted(t for block in found for t in block_triples(block)) == triples(log)

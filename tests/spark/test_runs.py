@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyspark.ml import PipelineModel
 from pyspark.ml.feature import Binarizer
 from pyspark.sql import SparkSession
 
@@ -48,14 +49,15 @@ def test_tables_models_and_manifest_are_put_in_place(spark: SparkSession, tmp_pa
         run.write("numbers", spark.range(5))
         assert run.read("numbers").count() == 5
         run.write_small("genres", GENRES, schemas.CLUSTER_GENRES)
-        run.write_model("model", Binarizer(threshold=2.5, inputCol="a", outputCol="b"))
+        run.write_model("model", PipelineModel([Binarizer(threshold=2.5, inputCol="a", outputCol="b")]))
         assert not output.exists()  # not before it is complete
         run.finish({"counts": {"users": 5}, "title": "Señor"})
     assert run.output == f"file:{output}"
     assert [path.name for path in output.parent.iterdir()] == ["out"]
     pd.testing.assert_frame_equal(pd.read_parquet(output / "genres"), GENRES, check_dtype=False)
     assert len([path for path in (output / "genres").iterdir() if path.suffix == ".parquet"]) == 1
-    assert Binarizer.load(str(output / "model")).getThreshold() == 2.5
+    (stage,) = PipelineModel.load(str(output / "model")).stages
+    assert isinstance(stage, Binarizer) and stage.getThreshold() == 2.5
 
 
 def test_manifest(spark: SparkSession, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
@@ -27,9 +28,8 @@ sys.modules["loads"] = types.SimpleNamespace(n=1)
 raise LookupError("told to whoever imports it")
 """
 PROGRAM = """
-import graphlib, json, os, sys, tempfile, threading
+import json, os, sys, tempfile, threading
 sys.path.insert(0, LIBRARY)
-from tastemap import executors
 from tastemap.session import session
 
 
@@ -37,9 +37,10 @@ def where(batches):
     import gc, os, sys
     frozen = gc.get_freeze_count()
     import pyarrow as pa
-    import tastemap.schemas
+    import tastemap.executors, tastemap.schemas
+    warm = tastemap.executors._settled
     for batch in batches:
-        found = [tastemap.schemas.__file__, sys.executable, "graphlib" in sys.modules, frozen, os.getppid()]
+        found = [tastemap.schemas.__file__, sys.executable, warm, frozen, os.getppid()]
         found = [str(each) for each in found]
         yield pa.record_batch([pa.array(found)], names=["found"])
 
@@ -55,7 +56,6 @@ try:
         accumulators, waiting, waits = spark.sparkContext._accumulatorServer, [], threading.Event()
         shutdown, thread = accumulators.shutdown, threading.current_thread
         accumulators.shutdown = lambda: (waiting.append(thread().name), waits.set(), shutdown())
-        executors.warm_up(spark, [graphlib])
         rows = spark.range(1).mapInArrow(where, "found string").collect()
         package, python, warm, frozen, parent = (row.found for row in rows)
         of_rdds = spark.sparkContext.parallelize([0], 1).map(lambda _: os.getppid()).first()
@@ -143,6 +143,18 @@ def test_what_embeds_and_draws_is_not_loaded_before_the_pca_is_done() -> None:
     assert told == "[]\n"
 
 
+def test_workers_of_local_mode_alone_are_started_before_they_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[bool] = []
+    monkeypatch.setattr(session, "warm_up", lambda context: started.append(context._jsc.isLocal()))
+    with ThreadPoolExecutor() as beside:
+        for local in (True, False):
+            told = SimpleNamespace(isLocal=lambda local=local: local)
+            session._start_workers(beside, SimpleNamespace(_jsc=told))  # type: ignore[arg-type]
+    assert started == [True]
+
+
 @pytest.mark.slow
 def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     library = tmp_path / "lib"  # not the one that is installed
@@ -166,7 +178,7 @@ def test_a_session_from_beginning_to_end(tmp_path: Path) -> None:
     assert told["python"] == sys.executable
     # Workers have the package of the job, from where it is, whatever else is installed.
     assert told["package"] == str(library / "tastemap/schemas.py")
-    # Workers have what they were warmed up with, and do not look through it after every task.
+    # Workers have been started, and do not look through what they have loaded after every task.
     assert told["warm"] == "True" and told["frozen"] > 10_000
     # DataFrames and RDDs have workers of one kind, all forked from one process.
     assert len(set(told["daemons"])) == 1 and "tastemap.daemon" in told["daemon"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from tastemap.config import SourceConfig
 from tastemap.errors import UserError
-from tastemap.sources import open_log
+from tastemap.sources import files, open_log
 from tastemap.sources.files import HEAD_BYTES, StoredFile, find_files, for_reader, read_head
 
 LOG = "userId,movieId,rating,timestamp\n1,2,3.5,99\n"
@@ -32,6 +34,33 @@ def test_a_directory_with_all_below_it_but_not_what_is_hidden(spark: SparkSessio
         ("sub/b.csv", 3, False),
     ]
     assert {file.root for file in found} == {f"file:{tmp_path}"}
+
+
+def test_files_of_this_machine_are_listed_as_spark_lists_them(spark: SparkSession, tmp_path: Path) -> None:
+    names = ["a.csv", "_hidden/b", "_a=1/c", ".d", "e/_f", "e/g=2/h", "_metadata", "i._COPYING_"]
+    for name in [*names, "50% ü [x]/{y} *?", "empty"]:
+        (tmp_path / "log" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "log" / name).write_text("" if name == "empty" else name)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/j").write_text("j")
+    (tmp_path / "log/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "log/k").symlink_to(tmp_path / "log/a.csv")
+    (tmp_path / "log/nowhere").symlink_to(tmp_path / "gone")
+    for root in (f"file:{tmp_path}/log", f"file:{tmp_path}/log/a.csv", f"file:{tmp_path}/log/_hidden"):
+        found, expected = files._list(spark, {root: root}), files._list_by_spark(spark, {root: root}, "*")
+        assert sorted(found, key=attrgetter("path")) == sorted(expected, key=attrgetter("path")) != []
+    assert files._list(spark, {f"file:{tmp_path}/log/empty": "file:"}) == []
+
+
+def test_a_directory_that_cannot_be_listed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refused)  # root may read what it likes
+    with pytest.raises(UserError, match=rf"^{tmp_path} cannot be listed: Permission denied$"):
+        find_files(spark, [str(tmp_path)], "--ratings")
 
 
 @pytest.mark.smoke

@@ -21,6 +21,7 @@ from tastemap.config import SourceConfig
 from tastemap.executors import map_in_arrow
 from tastemap.filesystem import FileSystem
 from tastemap.sources import RatingLog, netflix, open_log, reasons
+from tastemap.sources.files import splits_of
 
 COMBINED = b"1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n885013,4,2005-10-19\n2:\n2059652,4,2005-09-05\n"
 TITLES = (
@@ -201,14 +202,15 @@ def test_workers_give_what_spark_gives(spark: SparkSession, tmp_path: Path, spli
     """Record by record, with the place of its split."""
     folder = tmp_path / "50% of it, %20 ünd mehr"
     folder.mkdir()
-    for i in range(3):
-        (folder / f"combined_data_{i}.txt").write_bytes(log_text(20, 5.0, i))
+    for i, n_movies in enumerate([20, 3, 11]):
+        (folder / f"combined_data_{i}.txt").write_bytes(log_text(n_movies, 5.0, i))
     split_bytes(300)  # type: ignore[operator]
     log = open_log(spark, [str(folder)], SourceConfig())
     assert log.local is not None
     expected = log.records.withColumn("value", F.col("value").cast("binary"))
-    records = log.local.task_numbers(spark).mapInArrow(log.local, expected.schema)
+    records = map_in_arrow(log.local.task_numbers(spark), log.local, expected.schema)
     assert len(log.local.tasks) == log.records.rdd.getNumPartitions() > 10
+    assert log.local.splits == splits_of(log.records)
     found = [(record, *row[1:]) for row in records.collect() for record in bytes(row[0]).split(b":")]
     assert sorted(found) == sorted((bytes(row[0]), *row[1:]) for row in expected.collect())
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NoReturn
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -24,6 +25,10 @@ HEAD_BYTES = 1 << 14
 """The first bytes of a file, which hold the lines of its head unless they are very long."""
 _COMPRESSED = re.compile(r"\.(bz2|deflate|gz|lz4|snappy|zst)$")
 """How Hadoop knows a compressed file."""
+
+
+MIN_TASKS = "spark.sql.files.minPartitionNum"
+"""Setting: how many tasks Spark makes of files at least; by default one for each core that there is then."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,15 @@ def splits_of(frame: DataFrame) -> list[Split]:
     ]
 
 
+def largest_split(spark: SparkSession, sizes: Sequence[int]) -> int:
+    """Bytes up to which Spark leaves files of these sizes whole, and into which it cuts larger ones."""
+    conf = spark._jsparkSession.sessionState().conf()
+    open_cost = int(conf.filesOpenCostInBytes())
+    n_tasks = spark.conf.get(MIN_TASKS, None) or spark._jsparkSession.leafNodeDefaultParallelism()
+    per_task = sum(size + open_cost for size in sizes) // int(n_tasks)
+    return min(int(conf.filesMaxPartitionBytes()), max(open_cost, per_task))
+
+
 def for_reader(taken: Sequence[StoredFile], listed: Iterable[StoredFile]) -> StoredFiles:
     """Name the files to Spark's readers in the way that is fastest to look up.
 
@@ -271,7 +285,41 @@ def _is_pattern(path: str) -> bool:
 
 
 def _list(spark: SparkSession, roots: Mapping[str, str], name_pattern: str = "*") -> list[StoredFile]:
-    """List files through Spark: in parallel, and with the names and sizes that its readers see."""
+    """List files with the names and sizes that Spark's readers see; those of other machines in parallel."""
+    here: dict[str, str] = {}
+    if name_pattern == "*":
+        paths = {root: FileSystem(spark, root).local_path(root) for root in roots}
+        here = {root: path for root, path in paths.items() if path is not None}
+    found = [(uri, size, root) for root, path in here.items() for uri, size in _list_local(root, path)]
+    others = {root: given for root, given in roots.items() if root not in here}
+    listed = _list_by_spark(spark, others, name_pattern)
+    return [StoredFile(uri, size, roots[root]) for uri, size, root in found] + listed
+
+
+def _list_local(root: str, path: str) -> Iterator[tuple[str, int]]:
+    """URIs and sizes of what Spark lists of a file or directory, given its URI and its path."""
+    paths = [path]
+    if os.path.isdir(path):
+        paths = []
+        for folder, inner, names in os.walk(path, onerror=_refuse, followlinks=True):
+            inner[:] = filter(_is_seen, inner)
+            paths += [os.path.join(folder, name) for name in filter(_is_seen, names)]
+    for file in filter(os.path.isfile, paths):  # no links that lead nowhere
+        if size := os.path.getsize(file):
+            yield root + file[len(path) :], size
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename} cannot be listed: {error.strerror}") from error
+
+
+def _is_seen(name: str) -> bool:
+    """Whether a name is none of those that Spark passes over."""
+    hidden = name.startswith(".") or (name.startswith("_") and "=" not in name)
+    return not (hidden or name.endswith("._COPYING_"))
+
+
+def _list_by_spark(spark: SparkSession, roots: Mapping[str, str], name_pattern: str) -> list[StoredFile]:
     if not roots:
         return []
     try:

@@ -1,29 +1,34 @@
-"""Text on the disks of this machine, read by the workers that parse it, in the splits that Spark plans.
+"""Text on the disks of this machine, read by the workers that parse it, in the splits that Spark would plan.
 
 Spark's reader looks at each byte in Java and hands every line or record from there to Python. Workers that
-see the files read megabytes at once instead; what they make of them are batches as Spark sends them.
+see the files read megabytes at once instead; what they make of them are batches as Spark sends them. And
+before a log is read Spark has nothing to plan, which is the first query of its SQL and takes a second.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from tastemap.errors import UserError
+from tastemap.executors import Numbers
 from tastemap.filesystem import FileSystem
-from tastemap.sources.files import Split, StoredFile, splits_of
+from tastemap.sources.files import Split, StoredFile, largest_split
 
 PIECE = 1 << 20
 """Bytes that are read at once."""
 MAX_FILES = 100
-"""More are left to Spark: every split costs several calls into the JVM to learn of."""
+"""More are left to Spark: every file costs several calls into the JVM to learn of."""
+_MAX_TASKS = "spark.sql.files.maxPartitionNum"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -40,9 +45,14 @@ class LocalReader:
     headers: tuple[bytes, ...] = ()
     """Lines that are left out."""
 
-    def task_numbers(self, spark: SparkSession) -> DataFrame:
-        """The rows that number the tasks, a partition each."""
-        return spark.range(0, len(self.tasks), 1, len(self.tasks))
+    @property
+    def splits(self) -> list[Split]:
+        """What all tasks read."""
+        return [split for task in self.tasks for _, split in task]
+
+    def task_numbers(self, spark: SparkSession) -> Numbers:
+        """The numbers of the tasks, a partition each."""
+        return Numbers(spark, len(self.tasks), len(self.tasks))
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Read what the tasks of one partition are to read."""
@@ -71,20 +81,78 @@ class LocalReader:
 def reader(
     spark: SparkSession,
     files: Sequence[StoredFile],
-    records: DataFrame,
+    columns: Sequence[str],
     separator: bytes,
     headers: tuple[bytes, ...] = (),
 ) -> LocalReader | None:
-    """Build the reader of what `records` reads; None if it is compressed, elsewhere, or in many files."""
+    """Build the reader of files of text; None if they are compressed, elsewhere, or many."""
+    paths = _paths(spark, files)
+    if paths is None or spark.conf.get(_MAX_TASKS, None) is not None:  # by which Spark cuts once more
+        return None
+    open_cost = int(spark._jsparkSession.sessionState().conf().filesOpenCostInBytes())
+    largest = largest_split(spark, [file.size for file in files])
+    by_task = groupby(plan_splits(_whole(spark, files), largest, open_cost), key=attrgetter("partition"))
+    tasks = tuple(tuple((paths[split.uri], split) for split in splits) for _, splits in by_task)
+    return LocalReader(tasks, tuple(columns), separator, headers)
+
+
+def lines_reader(spark: SparkSession, files: Sequence[StoredFile]) -> LocalReader | None:
+    """Build the reader of all lines of files in one task; None as for `reader`.
+
+    Raises
+    ------
+    OSError
+        A file is not there any more.
+    """
+    paths = _paths(spark, files)
+    if paths is None:
+        return None
+    for path in paths.values():
+        os.stat(path)  # now, not when a worker looks for it
+    task = tuple((paths[split.uri], split) for split in _whole(spark, files))
+    return LocalReader((task,), ("value",), b"\n")
+
+
+def plan_splits(files: Sequence[Split], largest: int, open_cost: int) -> list[Split]:
+    """Cut files and spread them over tasks as Spark does.
+
+    Parameters
+    ----------
+    files : sequence of Split
+        Whole ones.
+    largest : int
+        Bytes of a split at most, and about of what a task reads.
+    open_cost : int
+        Bytes that another split counts for a task beside its own.
+    """
+    pieces = [
+        replace(file, start=start, length=min(largest, file.size - start))
+        for file in files
+        for start in range(0, file.size, largest)
+    ]
+    splits: list[Split] = []
+    task, filled = 0, 0
+    for piece in sorted(pieces, key=attrgetter("length"), reverse=True):
+        if splits and filled + piece.length > largest:
+            task, filled = task + 1, 0
+        splits.append(replace(piece, partition=task))
+        filled += piece.length + open_cost
+    return splits
+
+
+def _paths(spark: SparkSession, files: Sequence[StoredFile]) -> dict[str, str] | None:
+    """Local paths of files by their URIs; None if one is compressed or elsewhere, or there are too many."""
     if len(files) > MAX_FILES or any(file.compression for file in files):
         return None
     found = {file.path: FileSystem(spark, file.path).local_path(file.path) for file in files}
     paths = {uri: path for uri, path in found.items() if path is not None}
-    if len(paths) < len(found):
-        return None
-    by_task = groupby(splits_of(records), key=attrgetter("partition"))
-    tasks = tuple(tuple((paths[split.uri], split) for split in splits) for _, splits in by_task)
-    return LocalReader(tasks, tuple(records.columns), separator, headers)
+    return paths if len(paths) == len(found) else None
+
+
+def _whole(spark: SparkSession, files: Sequence[StoredFile]) -> list[Split]:
+    path_of: Any = spark._jvm.org.apache.hadoop.fs.Path  # type: ignore[union-attr]
+    encoded = {file.path: str(path_of(file.path).toUri().toString()) for file in files}
+    return [Split(0, file.path, encoded[file.path], 0, file.size, file.size) for file in files]
 
 
 @contextmanager

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.json
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tastemap import schemas
 from tastemap.errors import UserError
-from tastemap.executors import ArrowFunction, chained, map_in_arrow, rows_of_few_bytes
+from tastemap.executors import ArrowFunction, Source, chained, map_in_arrow, rows_of_few_bytes
 from tastemap.filesystem import first_line
 from tastemap.rows import Rows
 from tastemap.sources.lines import REJECT_ARROW
@@ -30,8 +30,10 @@ class RatingLog:
 
     form: str
     """`movielens`, `netflix`, `parquet` or `csv`."""
-    records: DataFrame
-    """Records as Spark reads them: what they are is the business of `parse`."""
+    spark: SparkSession
+    """The session that reads it."""
+    plan_records: Callable[[], DataFrame]
+    """Makes `records`."""
     parse: ArrowFunction | None
     """Runs on executors, from batches of `records` to `schemas.PARSED`; None when records are that."""
     plan_movies: Callable[[], Rows] | None
@@ -48,7 +50,15 @@ class RatingLog:
     skipped: tuple[str, ...]
     """The files beside them that are not read: "name: why"."""
     local: LocalReader | None = None
-    """Reads `records` where workers see the files themselves."""
+    """Reads what `records` are where workers see the files themselves."""
+
+    @cached_property
+    def records(self) -> DataFrame:
+        """Records as Spark reads them: what they are is the business of `parse`.
+
+        Planned when they are first asked for, which is never where `local` reads them.
+        """
+        return self.plan_records()
 
     @cached_property
     def movies(self) -> Rows | None:
@@ -63,10 +73,13 @@ class RatingLog:
         """
         try:
             return None if self.plan_movies is None else self.plan_movies()
+        except OSError as error:
+            told = f"{error.strerror}: {error.filename!r}"
+            raise UserError(f"the list of movies cannot be read: {told}") from error
         except (Py4JJavaError, PySparkException) as error:
             raise UserError(f"the list of movies cannot be read: {first_line(error)}") from error
 
-    def passed_to(self, function: ArrowFunction) -> tuple[DataFrame, ArrowFunction]:
+    def passed_to(self, function: ArrowFunction) -> tuple[Source, ArrowFunction]:
         """What `map_in_arrow` takes to run a function, in one Python pass together with the parsing.
 
         Parameters
@@ -83,16 +96,16 @@ class RatingLog:
         """Ratings and rejects as `schemas.PARSED`, from one reading of the log."""
         return self.records if self.parse is None else map_in_arrow(*self._read(self.parse), schemas.PARSED)
 
-    def _read(self, parse: ArrowFunction) -> tuple[DataFrame, ArrowFunction]:
+    def _read(self, parse: ArrowFunction) -> tuple[Source, ArrowFunction]:
         """What is read, and the function that parses it."""
         if self.local is None:
             return self.records, parse
-        return self.local.task_numbers(self.records.sparkSession), chained(self.local, parse)
+        return self.local.task_numbers(self.spark), chained(self.local, parse)
 
     def in_batches(self) -> AbstractContextManager[None]:
         """The context to plan and run a pass over the records in."""
         # A record is a rating, but in Netflix's form a whole movie.
-        return nullcontext() if self.form == "netflix" else rows_of_few_bytes(self.records.sparkSession)
+        return nullcontext() if self.form == "netflix" else rows_of_few_bytes(self.spark)
 
     def describe(self) -> dict[str, object]:
         """Say what was read, for the record of a run."""

@@ -17,7 +17,7 @@ from tastemap.executors import grouped
 from tastemap.rows import Rows
 from tastemap.sources import titles
 from tastemap.sources.detection import MOVIELENS_HEADER
-from tastemap.sources.files import StoredFiles
+from tastemap.sources.files import StoredFile, StoredFiles
 from tastemap.sources.lines import BATCH_BYTES, Layout, Lines, count_lines, parse_lines
 
 SCALE = (0.5, 5.0)
@@ -65,9 +65,13 @@ def read_records(spark: SparkSession, files: StoredFiles, layout: str) -> DataFr
     text = spark.read.options(**files.options).text(files.load)
     if layout == "movielens-csv":
         text = text.where(~F.col("value").isin(*_HEADERS))
-    # A path beside every line takes longer than the line; a single file needs none.
-    paths = [] if len(files.sizes) == 1 else [F.col("_metadata.file_path").alias("path")]
-    return text.select("value", *paths)
+    places = {"value": F.col("value"), "path": F.col("_metadata.file_path")}
+    return text.select(*(places[name].alias(name) for name in columns(len(files.sizes))))
+
+
+def columns(n_files: int) -> tuple[str, ...]:
+    """Columns of records: a path beside every line takes longer than the line, and one file needs none."""
+    return ("value",) if n_files == 1 else ("value", "path")
 
 
 def headers(layout: str) -> tuple[bytes, ...]:
@@ -75,9 +79,9 @@ def headers(layout: str) -> tuple[bytes, ...]:
     return tuple(header.encode() for header in _HEADERS) if layout == "movielens-csv" else ()
 
 
-def read_movies(spark: SparkSession, files: StoredFiles, layout: str) -> Rows:
+def read_movies(spark: SparkSession, files: Sequence[StoredFile], listed: StoredFiles, layout: str) -> Rows:
     """Read movies as `schemas.MOVIES`; titles lose the year at their end."""
-    return titles.of_lines(spark.read.options(**files.options).text(files.load), _PARSE_MOVIE[layout])
+    return titles.of_lines(spark, files, listed, _PARSE_MOVIE[layout])
 
 
 def _movie(movie_id: str, title: str, genres: Sequence[str]) -> titles.Movie | None:

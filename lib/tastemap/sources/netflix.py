@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -28,7 +28,7 @@ from tastemap.executors import map_in_arrow
 from tastemap.filesystem import FileSystem
 from tastemap.rows import Rows
 from tastemap.sources import titles
-from tastemap.sources.files import StoredFiles, splits_of
+from tastemap.sources.files import MIN_TASKS, Split, StoredFile, StoredFiles, largest_split
 from tastemap.sources.headers import (
     Border,
     MovieReader,
@@ -53,31 +53,36 @@ TEXT_BYTES = 1 << 19
 LAYOUT = Layout(",", ("user_id", "rating", "date"))
 _TITLE = re.compile(r"\s*(\d+),(\d{4}|NULL|),(.*)", re.ASCII)
 _WHOLE_FILE = Border(NO_MOVIE, None, last=True)
+_PLACES = {
+    "path": "file_path",
+    "start": "file_block_start",
+    "length": "file_block_length",
+    "size": "file_size",
+}
+COLUMNS = ("value", *_PLACES)
+"""Of records."""
 _SPLITS = "path string, start long, confirms boolean, ends_line boolean, movie_id long, line binary"
 
 
 def read_records(spark: SparkSession, files: StoredFiles) -> DataFrame:
     """Read the text between colons, with the place of the split that it is from."""
     text = spark.read.option("lineSep", ":").options(**files.options).text(files.load)
-    return text.select(
-        F.col("value"),
-        F.col("_metadata.file_path").alias("path"),
-        F.col("_metadata.file_block_start").alias("start"),
-        F.col("_metadata.file_block_length").alias("length"),
-        F.col("_metadata.file_size").alias("size"),
-    )
+    return text.select("value", *(F.col(f"_metadata.{of}").alias(name) for name, of in _PLACES.items()))
 
 
 def parser(
-    spark: SparkSession, records: DataFrame, files: StoredFiles, scale: tuple[float, float]
+    spark: SparkSession,
+    splits: Sequence[Split],
+    records: Callable[[], DataFrame],
+    scale: tuple[float, float],
 ) -> NetflixParser:
-    """Build the parser of `records`, finding the borders of splits where there are any."""
-    return NetflixParser(scale, _borders(spark, records) if _pin_splits(spark, files) else {})
+    """Build the parser of records in these splits, whose borders it finds where they are not whole files."""
+    return NetflixParser(scale, _borders(spark, splits, records))
 
 
-def read_titles(spark: SparkSession, files: StoredFiles) -> Rows:
+def read_titles(spark: SparkSession, files: Sequence[StoredFile], listed: StoredFiles) -> Rows:
     """Read `movie_titles`: id, year or NULL, and a title that may hold commas, unquoted."""
-    return titles.of_lines(spark.read.options(**files.options).text(files.load), _parse_title)
+    return titles.of_lines(spark, files, listed, _parse_title)
 
 
 def _parse_title(line: str) -> titles.Movie | None:
@@ -181,30 +186,26 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, int, bool
             yield path[i], start[i], whole, memoryview(buffer_of(values, i))
 
 
-def _pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
+def pin_splits(spark: SparkSession, files: StoredFiles) -> bool:
     """Make Spark split the files the same way every time it reads them; return whether it splits any.
 
     The size of splits depends on the number of cores, which grows while executors still arrive, unless it
     is set. It stays for the session: other files too are then split for the cores that there are now.
     """
-    key = "spark.sql.files.minPartitionNum"
-    conf = spark._jsparkSession.sessionState().conf()
-    if spark.conf.get(key, None) is None:
-        spark.conf.set(key, str(spark._jsparkSession.leafNodeDefaultParallelism()))
-    open_cost = int(conf.filesOpenCostInBytes())
-    n_bytes = sum(files.sizes) + open_cost * len(files.sizes)
-    per_partition = n_bytes // int(str(spark.conf.get(key)))
-    largest = min(int(conf.filesMaxPartitionBytes()), max(open_cost, per_partition))
-    return max(files.sizes) > largest
+    if spark.conf.get(MIN_TASKS, None) is None:
+        spark.conf.set(MIN_TASKS, str(spark._jsparkSession.leafNodeDefaultParallelism()))
+    return max(files.sizes) > largest_split(spark, files.sizes)
 
 
-def _borders(spark: SparkSession, records: DataFrame) -> dict[tuple[str, int], Border]:
+def _borders(
+    spark: SparkSession, splits: Sequence[Split], records: Callable[[], DataFrame]
+) -> dict[tuple[str, int], Border]:
     """Find out what comes before every split."""
-    listed = sorted(splits_of(records), key=attrgetter("uri", "start"))
+    listed = sorted(splits, key=attrgetter("uri", "start"))
     by_path = {path: list(splits) for path, splits in groupby(listed, key=attrgetter("uri"))}
     cut = {path: splits for path, splits in by_path.items() if len(splits) > 1}
     if len(listed) > MAX_LOOKED_UP or any(path.endswith(".bz2") for path in cut):
-        return _borders_in_a_pass(records)
+        return _borders_in_a_pass(records())
     found: dict[tuple[str, int], Border] = {}
     for path, splits in cut.items():
         files = FileSystem(spark, path)

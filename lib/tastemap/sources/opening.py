@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -19,11 +20,13 @@ from tastemap.sources import local, movielens, netflix, table
 from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
 from tastemap.sources.files import (
     HEAD_BYTES,
+    Split,
     StoredFile,
     StoredFiles,
     find_files,
     for_reader,
     read_head,
+    splits_of,
 )
 from tastemap.sources.log import RatingLog
 from tastemap.sources.selection import Selection, select_files
@@ -70,25 +73,25 @@ def open_log(
     form = FORMS[chosen.head.ratings or ""]
     scale = _scale(form, config)
     try:
-        records, parse, n_ratings = _reader(spark, chosen, files, config, scale)
-        local_reader = _local(spark, chosen, records)
+        reading = _reading(spark, chosen, files, config, scale)
         plan_movies = _movies(spark, chosen, movies_path, config)
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
-    if n_ratings == 0:
+    if reading.n_ratings == 0:
         raise UserError(f"--ratings leads to no ratings: {chosen.ratings[0].path} is empty")
     _tell(form, chosen, plan_movies is not None)
     return RatingLog(
         form=form,
-        records=records,
-        parse=parse,
+        spark=spark,
+        plan_records=reading.plan_records,
+        parse=reading.parse,
         plan_movies=plan_movies,
         scale=scale,
         n_bytes=sum(files.sizes),
-        n_ratings_estimate=n_ratings,
+        n_ratings_estimate=reading.n_ratings,
         files=tuple(file.path for file in chosen.ratings),
         skipped=chosen.skipped,
-        local=local_reader,
+        local=reading.local,
     )
 
 
@@ -128,36 +131,61 @@ def _scale(form: str, config: SourceConfig) -> tuple[float, float]:
     return low, high
 
 
-def _reader(
+@dataclass(frozen=True)
+class _Reading:
+    """How a log is read: fields of `RatingLog`."""
+
+    plan_records: Callable[[], DataFrame]
+    parse: ArrowFunction | None
+    n_ratings: int
+    local: local.LocalReader | None = None
+
+
+def _reading(
     spark: SparkSession,
     chosen: Selection,
     files: StoredFiles,
     config: SourceConfig,
     scale: tuple[float, float],
-) -> tuple[DataFrame, ArrowFunction | None, int]:
+) -> _Reading:
     """Build records and parser, and estimate the number of ratings."""
     layout = chosen.head.ratings or ""
     if layout == "netflix":
-        records = netflix.read_records(spark, files)
-        return records, netflix.parser(spark, records, files, scale), _estimate(chosen)
+        return _of_netflix(spark, chosen, files, scale)
     if layout in movielens.LAYOUTS:
-        source = chosen.ratings[0].path if len(chosen.ratings) == 1 else None
-        parser = movielens.MovieLensParser(movielens.LAYOUTS[layout], scale, source)
-        return movielens.read_records(spark, files, layout), parser, _estimate(chosen)
+        return _of_movielens(spark, chosen, files, scale)
     rows = _rows(spark, files, chosen.head, layout)
     # Parquet says it: without columns only the files' footers are read.
     n_ratings = rows.count() if layout == "parquet" else _estimate(chosen)
-    return table.parsed_table(rows, config, scale, chosen.head.separator), None, n_ratings
+    parsed = table.parsed_table(rows, config, scale, chosen.head.separator)
+    return _Reading(lambda: parsed, None, n_ratings)
 
 
-def _local(spark: SparkSession, chosen: Selection, records: DataFrame) -> local.LocalReader | None:
-    """Build the reader of text that workers see themselves."""
+def _of_netflix(
+    spark: SparkSession, chosen: Selection, files: StoredFiles, scale: tuple[float, float]
+) -> _Reading:
+    are_split = netflix.pin_splits(spark, files)
+    reader = local.reader(spark, chosen.ratings, netflix.COLUMNS, b":")
+    plan = cache(partial(netflix.read_records, spark, files))
+    splits: list[Split] = []
+    if are_split:
+        splits = splits_of(plan()) if reader is None else reader.splits
+    parser = netflix.parser(spark, splits, plan, scale)
+    return _Reading(plan, parser, _estimate(chosen), reader)
+
+
+def _of_movielens(
+    spark: SparkSession, chosen: Selection, files: StoredFiles, scale: tuple[float, float]
+) -> _Reading:
     layout = chosen.head.ratings or ""
-    if layout == "netflix":
-        return local.reader(spark, chosen.ratings, records, b":")
-    if layout in movielens.LAYOUTS:
-        return local.reader(spark, chosen.ratings, records, b"\n", movielens.headers(layout))
-    return None
+    columns = movielens.columns(len(chosen.ratings))
+    reader = local.reader(spark, chosen.ratings, columns, b"\n", movielens.headers(layout))
+    plan = cache(partial(movielens.read_records, spark, files, layout))
+    if reader is None:
+        plan()  # now, so that what is wrong is told of the files
+    source = chosen.ratings[0].path if len(chosen.ratings) == 1 else None
+    parser = movielens.MovieLensParser(movielens.LAYOUTS[layout], scale, source)
+    return _Reading(plan, parser, _estimate(chosen), reader)
 
 
 def _rows(spark: SparkSession, files: StoredFiles, head: Head, layout: str) -> DataFrame:
@@ -197,12 +225,13 @@ def _movies(
         paths = ", ".join(file.path for file, head in found if head.movies is not None)
         raise UserError(f"movies of several forms in one run: {paths}; name one with --movies")
     layout, head = layouts.popitem()
-    files = for_reader([file for file, head in found if head.movies], [file for file, _ in found])
+    files = [file for file, head in found if head.movies]
+    listed = for_reader(files, [file for file, _ in found])
     if layout == "netflix":
-        return partial(netflix.read_titles, spark, files)
+        return partial(netflix.read_titles, spark, files, listed)
     if layout in movielens.LAYOUTS:
-        return partial(movielens.read_movies, spark, files, layout)
-    of_table = table.read_movies(_rows(spark, files, head, layout or ""), config)
+        return partial(movielens.read_movies, spark, files, listed, layout)
+    of_table = table.read_movies(_rows(spark, listed, head, layout or ""), config)
     return lambda: of_table  # planned now: its columns may be of any type
 
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from tastemap import schemas
 from tastemap.rows import Rows
+from tastemap.sources.files import StoredFile, StoredFiles
+from tastemap.sources.local import lines_reader
 
 Movie = tuple[int, str, int | None, Sequence[str]]
 """A row of `schemas.MOVIES`."""
@@ -25,13 +27,19 @@ ParseLine = Callable[[str], Movie | None]
 
 _ID = re.compile(r"\s*-?\d{1,10}\s*", re.ASCII)
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[\u2013-]\s*(?:\d{4})?)?\s*\)\s*$", re.ASCII)
+_LINES = "value binary"
 _NO_GENRES = ("", "(no genres listed)", "unknown")
 
 
-def of_lines(text: DataFrame, parse: ParseLine) -> Rows:
-    """Movies, one row each, of the lines that `spark.read.text` reads."""
-    lines = text.select(F.col("value").cast("binary").alias("line"))
-    return Rows(lines.coalesce(1), 1, schemas.MOVIES, partial(_of_lines, parse))
+def of_lines(spark: SparkSession, files: Sequence[StoredFile], listed: StoredFiles, parse: ParseLine) -> Rows:
+    """Movies, one row each, of the lines of files; `listed` names these to Spark."""
+    reader = lines_reader(spark, files)
+    if reader is not None:
+        lines = Rows(reader.task_numbers(spark), 1, _LINES, reader)
+    else:
+        text = spark.read.options(**listed.options).text(listed.load)
+        lines = Rows(text.select(F.col("value").cast("binary")).coalesce(1), 1, _LINES)
+    return lines.mapped(partial(_of_lines, parse), schemas.MOVIES)
 
 
 def of_columns(rows: DataFrame) -> Rows:
@@ -83,7 +91,8 @@ def decoded(line: bytes) -> str:
 
 
 def _of_lines(parse: ParseLine, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    lines = (decoded(line) for batch in batches for line in batch["line"].to_pylist())
+    values = (value for batch in batches for value in batch["value"].to_pylist())
+    lines = (decoded(line) for value in values for line in value.split(b"\n"))
     return one_row_each(movie for movie in map(parse, lines) if movie is not None)
 
 
