@@ -23,8 +23,10 @@ from frames import array_of, vector_frame, vectors_of
 from logs import matrix, random_log
 from tastemap import fitting
 from tastemap.aggregation import MAX_PARTIALS_ON_DRIVER, SLICE
+from tastemap.blocks import BlockMatrix
 from tastemap.config import from_options
-from tastemap.decomposition import PCA, PCAModel
+from tastemap.decomposition import PCA, PCAModel, principal, sampling
+from tastemap.decomposition.principal import Decomposition
 from tastemap.intake import Cleaned
 from tastemap.weighting import Weighting
 
@@ -72,6 +74,39 @@ def test_a_run_takes_the_solver_that_is_asked_for(spark: SparkSession) -> None:
     }
     np.testing.assert_allclose(found["spark"].variance, found["krylov"].variance, rtol=1e-9)
     np.testing.assert_allclose(found["spark"].components, found["krylov"].components, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_in_local_mode_passes_are_over_columns_at_rest(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, n_partitions: int
+) -> None:
+    """Where scores are in single precision, and more than one pass follows: the same, to its rounding."""
+    log = random_log(600, 80, 12_000, seed=5)
+    size = (log["user_id"].nunique(), len(log))
+    turned: list[BlockMatrix] = []
+    as_ever = sampling.by_column
+    monkeypatch.setattr(sampling, "by_column", lambda rows: turned.append(rows) or as_ever(rows))
+    monkeypatch.setattr(principal, "SINGLE_BYTES", 0)
+    weights = Weighting("stars", True, 0.0, np.zeros(log["movie_id"].nunique()), 0.0)
+
+    def fitted(n_partitions: int, *, local: bool = True, rows: int = 150, tol: float = 1e-3) -> Decomposition:
+        monkeypatch.setattr(sampling, "ROWS", rows)
+        monkeypatch.setattr(sampling, "in_one_process", lambda spark: local)
+        blocks = matrix(spark, log, n_partitions)
+        return sampling.decompose_from_sample(blocks, weights, 5, size, tol=tol, seed=7)
+
+    found = fitted(n_partitions)
+    assert len(turned) == 1 and found.passes > 1
+    np.testing.assert_allclose(found.components, fitted(2).components, atol=1e-9)
+    of_rows = fitted(2, local=False)
+    assert 0 < np.abs(found.components - of_rows.components).max() < 1e-5
+    np.testing.assert_allclose(found.variance, of_rows.variance, rtol=1e-6)
+    np.testing.assert_allclose(found.mean, of_rows.mean, rtol=1e-6)
+    assert found.total_variance == pytest.approx(of_rows.total_variance, rel=1e-7)
+    assert len(turned) == 2
+    fitted(2, rows=10**6)  # one pass
+    fitted(2, tol=1e-9)  # in double precision
+    assert len(turned) == 2
 
 
 def assert_same_fit(one: PCAModel, other: PCAModel) -> None:

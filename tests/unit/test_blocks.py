@@ -15,6 +15,7 @@ from scipy import sparse
 
 import oracles
 from standins import block_matrix
+from strategies import split_rows
 from tastemap import pivot, schemas, segmentation, vectors
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode, from_vectors
 from tastemap.decomposition import covariance
@@ -22,19 +23,6 @@ from tastemap.decomposition.covariance import Covariance
 from tastemap.features import loading
 from tastemap.segmentation import Projection
 from tastemap.weighting import Weighting
-
-
-@st.composite
-def split_rows(draw: st.DrawFn) -> tuple[sparse.csr_matrix, list[list[sparse.csr_matrix]]]:
-    """Draw a matrix, and its rows in order in partitions of batches, some of them empty."""
-    n, d = draw(st.integers(2, 30)), draw(st.integers(1, 9))
-    seed, density = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
-    matrix = sparse.random(n, d, density=density, format="csr", random_state=seed)
-    bounds = sorted(draw(st.lists(st.integers(0, n), max_size=6)))
-    batches = [matrix[a:b] for a, b in zip([0, *bounds], [*bounds, n], strict=True)]
-    starts = sorted(draw(st.lists(st.integers(0, len(batches)), max_size=3)))
-    pairs = zip([0, *starts], [*starts, len(batches)], strict=True)
-    return matrix, [batches[a:b] for a, b in pairs]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

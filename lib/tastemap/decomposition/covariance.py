@@ -50,7 +50,7 @@ class Covariance:
     Parameters
     ----------
     matrix : BlockMatrix
-        A, of shape (n, d), loaded as float64.
+        A, of shape (n, d), by row or by column, loaded as float64; as float32 where `single`.
     center : bool
         False leaves the means in: AᵀA/(n−1), hence truncated SVD.
     single : bool
@@ -115,15 +115,24 @@ def _products(blocks: Iterator[Block], block: Array, shift: Array, *, moments: b
     product = np.zeros(block.shape)
     sums, squares, count = np.zeros(block.shape[0]), np.zeros(1), np.zeros(1)
     for loaded in blocks:
-        matrix = loaded.matrix
+        matrix: sparse.csr_matrix | sparse.csc_matrix = loaded.matrix
         if moments:
-            sums += np.bincount(matrix.indices, weights=matrix.data, minlength=block.shape[0])
-            squares += matrix.data @ matrix.data
+            values = matrix.data.astype(np.float64, copy=False)
+            sums += _column_sums(vectors.with_values(matrix, values))
+            squares += values @ values
             count += matrix.shape[0]
-        turned: sparse.csr_matrix | sparse.csc_matrix = matrix
+            del values
         if 8 * block.size > WIDE_BYTES:
-            turned = matrix.tocsc()
-        scores = vectors.with_values(turned, turned.data.astype(block.dtype, copy=False)) @ block
-        product += turned.T @ (scores - shift)
-        del loaded, matrix, turned, scores  # before the next is loaded
+            matrix = matrix.tocsc()
+        scores = vectors.with_values(matrix, matrix.data.astype(block.dtype, copy=False)) @ block
+        summed = vectors.with_values(matrix, matrix.data.astype(np.float64, copy=False))
+        product += summed.T @ (scores - shift)
+        del loaded, matrix, summed, scores  # before the next is loaded
     return (product, sums, squares, count) if moments else (product,)
+
+
+def _column_sums(matrix: sparse.csr_matrix | sparse.csc_matrix) -> Array:
+    """Of shape (d,): the values of each column, added up in the order of the rows."""
+    if matrix.format == "csc":
+        return np.asarray(vectors.row_sums(matrix.data, matrix.T))
+    return np.asarray(np.bincount(matrix.indices, weights=matrix.data, minlength=matrix.shape[1]), np.float64)

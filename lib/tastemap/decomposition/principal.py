@@ -74,7 +74,8 @@ def decompose(
     Parameters
     ----------
     matrix : BlockMatrix
-        Of shape (n, d), loaded as float64; read once a pass, so persist it.
+        Of shape (n, d), loaded as float64, or float32 where `in_single_precision`; read once a pass, so
+        persist it.
     k : int
         Components; at most the number of rows and of columns.
     center : bool
@@ -93,7 +94,7 @@ def decompose(
         raise ValueError(f"k is {k}, allowed are 1 to {n_features}, the number of features")
     block_size = min(max(k, 16), 32) if block_size is None else block_size
     width = block_size if start is None else start.shape[1]
-    single = tol >= SINGLE_TOL and 8 * n_features * width > SINGLE_BYTES
+    single = in_single_precision(n_features, width, tol)
     covariance = Covariance(matrix, center=center, single=single)
     pairs = leading_eigenpairs(
         covariance.multiply,
@@ -111,6 +112,11 @@ def decompose(
         on_pass=on_pass,
     )
     return from_pairs(pairs, covariance.moments)
+
+
+def in_single_precision(n_features: int, width: int, tol: float) -> bool:
+    """Whether scores are computed in single precision, for so many columns at a time."""
+    return tol >= SINGLE_TOL and 8 * n_features * width > SINGLE_BYTES
 
 
 def evaluate(matrix: BlockMatrix, components: Array, *, center: bool = True) -> Decomposition:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -24,8 +25,9 @@ from scipy import sparse
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.decomposition.krylov import Progress, leading_eigenpairs, outside_of
 from tastemap.decomposition.packed import Packed
-from tastemap.decomposition.principal import BASIS_BYTES, Decomposition, decompose
-from tastemap.executors import release_memory
+from tastemap.decomposition.principal import BASIS_BYTES, Decomposition, decompose, in_single_precision
+from tastemap.decomposition.turned import by_column
+from tastemap.executors import in_one_process, release_memory
 from tastemap.features import Features, loading
 from tastemap.hashing import uniform
 
@@ -75,10 +77,16 @@ def decompose_from_sample(
 ) -> Decomposition:
     """Leading principal components of the features of ratings: `decompose`, told what a sample knows."""
     known = draw(matrix, features, k, size, tol=tol, seed=seed)
-    fit = partial(decompose, loading(features, matrix), k, tol=tol, seed=seed, on_pass=on_pass)
+    weighted = loading(features, matrix)
+    fit = partial(decompose, k=k, tol=tol, seed=seed, on_pass=on_pass)
     if known is None:
-        return fit()
-    return fit(start=known.start, correct=known.correct, surrogate=known.multiply)
+        return fit(weighted)
+    d, width = known.start.shape
+    # On a cluster what is kept goes through the JVM in every pass: twice as many bytes as ratings are.
+    local = in_one_process(matrix.spark)
+    keep = local and not known.whole and in_single_precision(d, width, tol)
+    with by_column(weighted).persisted() if keep else nullcontext(weighted) as stored:
+        return fit(stored, start=known.start, correct=known.correct, surrogate=known.multiply)
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,8 @@ class Sample:
     """Product with the sample's covariance S, an array of the type of what is multiplied."""
     precision: type[np.floating] = np.float64
     """Type of the sample's values, in which corrections are computed as well."""
+    whole: bool = False
+    """Whether it is of all rows: one pass over them is then all that follows."""
 
     def correct(self, residuals: Array, values: Array, vectors: Array) -> Array:
         """Directions that take the residuals away: about (1 − P S P / θ)⁻¹ r, where P leads off the vectors.
@@ -176,7 +186,7 @@ def draw(
     )
     rng = np.random.default_rng([seed, 1])  # not what the iteration over the sample began with
     start = np.hstack([pairs.vectors, rng.standard_normal((d, width - wanted))])
-    return Sample(start, multiply, dtype)
+    return Sample(start, multiply, dtype, whole=share == 1)
 
 
 def _in_parts(
