@@ -27,10 +27,10 @@ _settled = False
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers 0 to n − 1, spread evenly over partitions: of which workers of local mode make their rows.
+    """The numbers 0 to n − 1, spread over partitions: what workers need that find their data themselves.
 
-    For Spark there is nothing to plan then: `made` runs them as an RDD. A query of Spark's SQL takes 60 to 80
-    ms more, of which Java takes as many to compile it, and the first one of a process a second.
+    Spark has nothing to plan then: `made` runs them as an RDD. A query of its SQL takes 60 to 80 ms more, and
+    as much of Java's time to be compiled; the first one of a process takes a second.
     """
 
     sparkSession: SparkSession  # as a DataFrame has it

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from tastemap.executors import in_one_process, warm_up
 
-SETTINGS: dict[str, str] = {
+SETTINGS = {
     # Times in logs are UTC; a machine's own zone must not move a rating to another day.
     "spark.sql.session.timeZone": "UTC",
     # Models and tables move between pandas and Spark as Arrow columns, not row by row.

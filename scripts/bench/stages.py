@@ -91,10 +91,14 @@ def main() -> int:
         passes: list[Progress] = []
         k, size, tol = args.components, (users, ratings), config.decomposition.pca_tolerance
         known = stage("PCA of a sample", lambda: sampling.draw(matrix, features, k, size, tol=tol, seed=7))
-        fit = partial(decompose, weighted, k, tol=tol, on_pass=passes.append)
-        if known is not None:
+        fit = partial(decompose, k=k, tol=tol, on_pass=passes.append)
+        if known is None:
+            found = stage("PCA", partial(fit, weighted))
+        else:
+            by_column = sampling.passed_over(weighted, known, tol=tol)
+            rows = stage("columns at rest", lambda: persisted.enter_context(by_column))
             fit = partial(fit, start=known.start, correct=known.correct, surrogate=known.multiply)
-        found = stage("PCA", fit)
+            found = stage("PCA", partial(fit, rows))
         seconds |= {f"PCA pass {one.passes}": round(one.seconds, 3) for one in passes}
         projection = Projection.of(features, found)
         projected = segmentation.projected(matrix, projection, users)

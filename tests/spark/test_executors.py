@@ -135,16 +135,21 @@ def test_only_logs_of_long_records_keep_the_bound_in_bytes(
         spark.conf.unset(key) if found is None else spark.conf.set(key, found)
 
 
+TWICE = "twice long, of long, batches long"
+
+
 def doubled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """A row for each number, and one for each partition, of which it says how many it has."""
-    ids = [number for batch in batches for number in batch["id"].to_pylist()]
-    rows = [*({"twice": 2 * number, "of": None} for number in ids), {"twice": None, "of": len(ids)}]
-    yield pa.RecordBatch.from_pylist(rows, pa.schema([("twice", pa.int64()), ("of", pa.int64())]))
+    """A row for each number, and one for each partition: how many it has, and in how many batches."""
+    found = [batch["id"].to_pylist() for batch in batches]
+    ids = [number for batch in found for number in batch]
+    rows: list[dict[str, int | None]] = [{"twice": 2 * number, "of": None, "batches": None} for number in ids]
+    rows.append({"twice": None, "of": len(ids), "batches": len(found)})
+    yield pa.RecordBatch.from_pylist(rows, pa.schema([(name, pa.int64()) for name in rows[0]]))
 
 
 @pytest.mark.parametrize(("n", "n_partitions"), [(7, 3), (1, 1), (2, 4), (3, 3)])
 def test_of_numbers_is_made_what_is_made_of_rows(spark: SparkSession, n: int, n_partitions: int) -> None:
-    numbers, schema = executors.Numbers(spark, n, n_partitions), "twice long, of long"
+    numbers, schema = executors.Numbers(spark, n, n_partitions), TWICE
     found = executors.made(numbers, doubled, schema)
     assert found == executors.made(numbers.frame, doubled, schema)
     assert [row["twice"] for row in found if row["of"] is None] == [2 * number for number in range(n)]
@@ -154,7 +159,7 @@ def test_of_numbers_is_made_what_is_made_of_rows(spark: SparkSession, n: int, n_
 
 
 def test_of_no_numbers_nothing_is_made(spark: SparkSession) -> None:
-    assert executors.made(executors.Numbers(spark, 0, 0), doubled, "twice long, of long") == []
+    assert executors.made(executors.Numbers(spark, 0, 0), doubled, TWICE) == []
 
 
 def queries(spark: SparkSession) -> int:
@@ -164,9 +169,9 @@ def queries(spark: SparkSession) -> int:
 
 def test_numbers_are_no_query_of_sql(spark: SparkSession) -> None:
     before = queries(spark)
-    executors.made(executors.Numbers(spark, 4, 2), doubled, "twice long, of long")
+    executors.made(executors.Numbers(spark, 4, 2), doubled, TWICE)
     assert queries(spark) == before
-    executors.made(executors.Numbers(spark, 4, 2).frame, doubled, "twice long, of long")
+    executors.made(executors.Numbers(spark, 4, 2).frame, doubled, TWICE)
     assert queries(spark) == before + 1
 
 

@@ -198,13 +198,17 @@ def test_mv_files_in_a_directory_below(spark: SparkSession, tmp_path: Path) -> N
     assert rows(pattern) == rows(single) == rows(log)
 
 
-def test_workers_give_what_spark_gives(spark: SparkSession, tmp_path: Path, split_bytes: object) -> None:
-    """Record by record, with the place of its split."""
+@pytest.mark.parametrize("open_cost", [1, 60])
+def test_workers_give_what_spark_gives(
+    spark: SparkSession, tmp_path: Path, split_bytes: object, open_cost: int
+) -> None:
+    """Record by record, with the place of its split; and in the same tasks."""
     folder = tmp_path / "50% of it, %20 ünd mehr"
     folder.mkdir()
-    for i, n_movies in enumerate([20, 3, 11]):
+    for i, n_movies in enumerate([20, 3, 11, 1, 2, 4, 6]):
         (folder / f"combined_data_{i}.txt").write_bytes(log_text(n_movies, 5.0, i))
     split_bytes(300)  # type: ignore[operator]
+    spark.conf.set("spark.sql.files.openCostInBytes", str(open_cost))
     log = open_log(spark, [str(folder)], SourceConfig())
     assert log.local is not None
     expected = log.records.withColumn("value", F.col("value").cast("binary"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -81,12 +81,8 @@ def decompose_from_sample(
     fit = partial(decompose, k=k, tol=tol, seed=seed, on_pass=on_pass)
     if known is None:
         return fit(weighted)
-    d, width = known.start.shape
-    # On a cluster what is kept goes through the JVM in every pass: twice as many bytes as ratings are.
-    local = in_one_process(matrix.spark)
-    keep = local and not known.whole and in_single_precision(d, width, tol)
-    with by_column(weighted).persisted() if keep else nullcontext(weighted) as stored:
-        return fit(stored, start=known.start, correct=known.correct, surrogate=known.multiply)
+    with passed_over(weighted, known, tol=tol) as rows:
+        return fit(rows, start=known.start, correct=known.correct, surrogate=known.multiply)
 
 
 @dataclass(frozen=True)
@@ -131,6 +127,17 @@ class Sample:
                 squares, before, out=np.zeros_like(squares), where=before > 0
             )
         return np.asarray(found * lengths)
+
+
+def passed_over(weighted: BlockMatrix, known: Sample, *, tol: float) -> AbstractContextManager[BlockMatrix]:
+    """The same rows as passes are to go over them: by column, at rest, where that pays.
+
+    That is where scores are in single precision and more than one pass follows; and in local mode, for on a
+    cluster what is kept goes through the JVM in every pass, twice as many bytes as ratings are.
+    """
+    d, width = known.start.shape
+    at_rest = in_one_process(weighted.spark) and not known.whole and in_single_precision(d, width, tol)
+    return by_column(weighted).persisted() if at_rest else nullcontext(weighted)
 
 
 def draw(
