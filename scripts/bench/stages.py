@@ -95,7 +95,7 @@ def main() -> int:
         if known is None:
             found = stage("PCA", partial(fit, weighted))
         else:
-            by_column = sampling.passed_over(weighted, known, tol=tol)
+            by_column = sampling.ready_for_passes(weighted, known, tol=tol)
             rows = stage("columns at rest", lambda: persisted.enter_context(by_column))
             fit = partial(fit, start=known.start, correct=known.correct, surrogate=known.multiply)
             found = stage("PCA", partial(fit, rows))

@@ -18,7 +18,7 @@ from standins import block_matrix
 from strategies import split_rows
 from tastemap import pivot, schemas, segmentation, vectors
 from tastemap.blocks import NO_YEAR, Block, BlockMatrix, decode, encode, from_vectors
-from tastemap.decomposition import covariance
+from tastemap.decomposition import covariance, turned
 from tastemap.decomposition.covariance import Covariance
 from tastemap.features import loading
 from tastemap.segmentation import Projection
@@ -188,6 +188,7 @@ PROJECTION = Projection(WEIGHTS, np.eye(6)[:, :2], np.zeros(2))
             lambda rows: pivot.index_columns(rows, np.arange(6, dtype=np.int32), 1).rows.frame, id="indexed"
         ),
         pytest.param(lambda rows: segmentation.scores(rows, PROJECTION, 80).rows.frame, id="projected"),
+        pytest.param(lambda rows: turned.by_column(rows).rows.frame, id="turned"),
     ],
 )
 def test_no_block_is_kept_while_the_next_is_loaded(use: Callable[[BlockMatrix], object]) -> None:

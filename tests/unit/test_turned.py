@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-import oracles
 from standins import block_matrix
 from strategies import split_rows
 from tastemap import schemas
@@ -58,17 +56,3 @@ def test_moments_are_summed_in_double_precision() -> None:
     operator.multiply(np.eye(2))
     np.testing.assert_allclose(operator.moments.mean, 1 + 2.0**-20, rtol=1e-15)
     assert operator.moments.total_variance == 0
-
-
-def test_no_block_is_kept_while_the_next_is_turned() -> None:
-    matrix = block_matrix([[oracles.sparse_ratings(20, 6, seed=seed) for seed in range(4)]])
-    loaded: list[weakref.ref[Block]] = []
-
-    def load(batch: pa.RecordBatch) -> Iterator[Block]:
-        assert not any(block() for block in loaded)
-        (block,) = matrix.load(batch)
-        loaded.append(weakref.ref(block))
-        return iter([block])
-
-    frame = turned.by_column(matrix.loading(load)).rows.frame
-    assert len(loaded) == len(frame.partitions[0]) == 4

@@ -81,7 +81,7 @@ def decompose_from_sample(
     fit = partial(decompose, k=k, tol=tol, seed=seed, on_pass=on_pass)
     if known is None:
         return fit(weighted)
-    with passed_over(weighted, known, tol=tol) as rows:
+    with ready_for_passes(weighted, known, tol=tol) as rows:
         return fit(rows, start=known.start, correct=known.correct, surrogate=known.multiply)
 
 
@@ -129,7 +129,9 @@ class Sample:
         return np.asarray(found * lengths)
 
 
-def passed_over(weighted: BlockMatrix, known: Sample, *, tol: float) -> AbstractContextManager[BlockMatrix]:
+def ready_for_passes(
+    weighted: BlockMatrix, known: Sample, *, tol: float
+) -> AbstractContextManager[BlockMatrix]:
     """The same rows as passes are to go over them: by column, at rest, where that pays.
 
     That is where scores are in single precision and more than one pass follows; and in local mode, for on a

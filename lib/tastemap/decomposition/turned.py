@@ -32,8 +32,8 @@ def by_column(matrix: BlockMatrix) -> BlockMatrix:
 
 def _turned(block: Block) -> Block:
     rows = block.matrix
-    by_column = vectors.with_values(rows, rows.data.astype(np.float32)).tocsc()
-    return Block(block.ids, by_column)  # type: ignore[arg-type]  # it is written, no more
+    columns = vectors.with_values(rows, rows.data.astype(np.float32)).tocsc()
+    return Block(block.ids, columns)  # type: ignore[arg-type]  # it is written, no more
 
 
 def _decode(batch: pa.RecordBatch) -> Iterator[Block]:
