@@ -76,6 +76,7 @@ def test_what_is_odd_is_left(line: str) -> None:
 
 def test_ratings_of_no_movie_are_left() -> None:
     assert read_plain(b"1,3,2005-09-06\n2:\n", NO_MOVIE) is None
+    assert read_plain(b"1,3,2005-09-06\n2:\n", 2**32 + 1) is None
     found = read_plain(b"1,3,2005-09-06\n2:\n", 8)
     assert found is not None and found.movies.tolist() == [8] and found.last_movie == 2
     only = read_plain(b"3:\n4:\n", NO_MOVIE)

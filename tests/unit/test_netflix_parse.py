@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from unittest import mock
 
@@ -139,6 +140,13 @@ def test_rejects_of_a_movie_without_a_readable_id() -> None:
         (None, reasons.MOVIE_UNREADABLE),
         (2147483647, None),
     ]
+
+
+@pytest.mark.parametrize("header", [b"2147483648:\n", b"4294967297:\n", b"1" * 30 + b":\n"])
+def test_rejects_of_such_a_movie_by_the_thousand(header: bytes) -> None:
+    """Whether a piece of text without the header is plain makes no difference."""
+    found = parse_whole(header + b"1488844,3,2005-09-06\n" * 40_000)
+    assert Counter(row[1::4] for row in found) == {(None, reasons.MOVIE_UNREADABLE): 40_000}
 
 
 def test_a_split_that_was_not_there_stops_the_task_instead_of_guessing() -> None:

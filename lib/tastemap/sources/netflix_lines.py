@@ -30,6 +30,7 @@ _PADDING = b"\n" * TAIL
 _DAYS = 1 << 16
 """Places for the days of a century, by year, month and day."""
 _NO_DAY = np.iinfo(np.int64).min
+_LARGEST_MOVIE = np.iinfo(np.int32).max
 
 
 def _word(text: bytes) -> np.uint64:
@@ -73,7 +74,8 @@ def read_plain(text: bytes | memoryview, movie_id: int) -> PlainRatings | None:
     text : bytes-like
         Whole lines, each with its line end (LF), at least one.
     movie_id : int
-        Movie of the lines before the first header; `NO_MOVIE` if that is not known.
+        Movie of the lines before the first header; `NO_MOVIE` if that is not known. One of more than 32 bits
+        is that of a header which was no plain line.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def read_plain(text: bytes | memoryview, movie_id: int) -> PlainRatings | None:
             return None
         movies, sizes = np.append(movie_id, found), np.diff([-1, *at, lengths.size]) - 1
         first, head, date, lengths = first[lines], head[lines], date[lines], lengths[lines]
-    if movie_id == NO_MOVIE and sizes[0] > 0:
+    if sizes[0] > 0 and (movie_id == NO_MOVIE or movie_id > _LARGEST_MOVIE):
         return None
     users = _numbers((first >> np.uint64(24)) | (head << np.uint64(40)), lengths - _AFTER_USER)
     times, stars = _times(date, head), _stars(head)
