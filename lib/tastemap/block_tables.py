@@ -12,11 +12,15 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from py4j.protocol import Py4JJavaError
 from pyspark import TaskContext
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
 from tastemap.blocks import BlockFrame, BlockFunction
+from tastemap.errors import UserError
+from tastemap.executors import disk_is_full
 
 B = TypeVar("B")
 
@@ -49,10 +53,19 @@ class BlockTable(Generic[B]):
         directory : str
             Empty, and at this path on every machine that has a worker. A file is in it under its name when
             it is complete; a task without rows writes none.
+
+        Raises
+        ------
+        UserError
+            The disk is full.
         """
         write = partial(_write, self.rows, directory, self.schema.json(), self.parquet)
-        for _ in self.blocks.collect_blocks(write, "file string"):  # a row a task
-            pass
+        try:
+            self.blocks.run_over_blocks(write, "file string")
+        except (Py4JJavaError, PythonException) as error:
+            if not disk_is_full(error):
+                raise
+            raise UserError(f"no space is left on the disk of {directory}; free some") from error
 
 
 def _write(

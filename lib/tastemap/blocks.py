@@ -99,6 +99,10 @@ class BlockFrame(Generic[B]):
         """Rows out of blocks, brought to the driver: few, as the function makes them."""
         return self._mapped(function, schema).collected()
 
+    def run_over_blocks(self, function: BlockFunction[B], schema: StructType | str) -> list[dict[str, Any]]:
+        """What `function` tells of what it does with the blocks of a task: few rows, of plain values."""
+        return self._mapped(function, schema).run()
+
     def map_kept(self, function: BlockFunction[B], schema: StructType) -> Rows:
         """Rows out of blocks, which are to be kept, in the partitions for that."""
         loaded = releasing(partial(_load_blocks, self.load, function))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,8 @@ ArrowFunction = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 _BATCH_BYTES = "spark.sql.execution.arrow.maxBytesPerBatch"
 _NO_BOUND = str(2**31 - 1)
+_DISK_FULL = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]")
+"""In what Python and Arrow say on an executor."""
 _settled = False
 
 
@@ -81,6 +85,11 @@ def _of_numbers(function: ArrowFunction, numbers: Iterable[int]) -> Iterator[dic
     ids = pa.array(numbers, pa.int64())
     for batch in function(iter([pa.record_batch([ids], names=["id"])] if len(ids) else [])):
         yield from batch.to_pylist()
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Whether a function failed on an executor because no space is left for it, or a quota is used up."""
+    return _DISK_FULL.search(str(error)) is not None
 
 
 def chained(first: ArrowFunction, second: ArrowFunction) -> ArrowFunction:

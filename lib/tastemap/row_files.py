@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import mmap
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pyspark import TaskContext
 from pyspark.errors import PythonException
 
 from tastemap.errors import UserError
-from tastemap.executors import ArrowFunction, Source, chained, grouped, made
+from tastemap.executors import ArrowFunction, Source, chained, disk_is_full, grouped, made
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -197,7 +196,7 @@ def _run(source: Source, make: ArrowFunction | None, write: ArrowFunction, direc
     try:
         return len(made(source, chained(make, write) if make else write, "partition int"))
     except (Py4JJavaError, PythonException) as error:  # as RDDs have it, and DataFrames
-        if f"[Errno {errno.ENOSPC}]" not in str(error):
+        if not disk_is_full(error):
             raise
         raise UserError(
             f"no space is left in {Path(directory).parent} for what a run keeps while it lasts, about 13 "

@@ -23,6 +23,7 @@ from tastemap.executors import (
     chained,
     frame_of,
     in_one_process,
+    made,
     map_in_arrow,
     sends_by_size,
 )
@@ -124,6 +125,10 @@ class Rows:
     def collected(self) -> Iterator[pa.RecordBatch]:
         """The rows, as `collected` brings them."""
         return collected(self.source, self.make, self.schema)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Make the rows now, for what is done on the way, and bring them: few, of plain values."""
+        return made(self.source, self.make or iter, self.schema)
 
     def told(self, *columns: str) -> list[dict[str, Any]]:
         """Small columns of rows at rest, brought to the driver: for rows that are blocks, hence few.

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
@@ -18,10 +19,13 @@ from logs import random_log, rating_log
 from tastemap import pivot, schemas
 from tastemap.block_tables import BlockTable
 from tastemap.blocks import Block, BlockMatrix
+from tastemap.errors import UserError
 from tastemap.filesystem import FileSystem
 from tastemap.runs import Run
 
 LOG = random_log(80, 60, 1500, seed=1)
+FAILED = (Py4JJavaError, PythonException)
+"""What a function that fails on an executor raises, in Spark's versions."""
 
 
 @contextmanager
@@ -83,9 +87,15 @@ def test_a_task_that_fails_leaves_no_file_to_read(spark: SparkSession, tmp_path:
         yield pa.record_batch([pa.array(next(blocks).ids)], names=["user_id"])
         raise RuntimeError("the second batch cannot be made")
 
-    with matrix_of(spark, 1) as matrix, pytest.raises(PythonException, match="second batch"):
+    with matrix_of(spark, 1) as matrix, pytest.raises(FAILED, match="second batch"):
         BlockTable(matrix, rows, schemas.USER_VECTORS).write_files(str(tmp_path))
     assert list(tmp_path.glob("part-*")) == []
+
+
+def test_a_full_disk_is_told_in_a_sentence(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / ".part-00000.parquet.unfinished").symlink_to("/dev/full")
+    with matrix_of(spark, 1) as matrix, pytest.raises(UserError, match=rf"no space .* disk of {tmp_path};"):
+        pivot.user_vectors(matrix).write_files(str(tmp_path))
 
 
 def test_a_task_without_rows_writes_no_file(spark: SparkSession, tmp_path: Path) -> None:
