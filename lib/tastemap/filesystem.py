@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,12 +80,17 @@ class FileSystem:
         return find_directory(self._spark, str(self._path(path).toUri().getPath()))
 
     def is_within(self, path: str, directory: str) -> bool:
-        """Whether a path is a directory's, or that of something in it."""
+        """Whether a path is a directory's, or of something in it, also by way of links on this machine."""
         try:
-            outer, inner = self.qualified(directory), self.qualified(path)
+            outer, inner = self._followed(directory), self._followed(path)
         except UserError:  # of another file system
             return False
         return inner == outer or inner.startswith(outer + "/")
+
+    def _followed(self, path: str) -> str:
+        qualified = self.qualified(path)
+        local_path = self.local_path(qualified)
+        return qualified if local_path is None else os.path.realpath(local_path)
 
     def qualified(self, path: str) -> str:
         """Return the path as Spark writes it: absolute, with its scheme, without a trailing slash."""
@@ -221,6 +227,7 @@ class FileSystem:
                 stream.close()
 
     def _path(self, path: str) -> Any:
+        path.encode()  # raises here: on its way to Java it would break the connection
         return self._jvm.org.apache.hadoop.fs.Path(path)
 
 
@@ -237,7 +244,7 @@ def _write_local(path: str, local_path: Path, content: bytes | memoryview) -> No
 
 _UNREADABLE = ("FAILED_READ_FILE", "EOFException", "CSV header does not conform")
 """What Spark says, in its versions, of files that break off or are not like the others."""
-_UNOPENED = re.compile(r"^\w*Error: \[Errno \d+\] (.+: '.+')$", re.MULTILINE)
+_UNOPENED = re.compile(r"^\w*Error: \[Errno \d+\] (.+: (?:'.+'|\".+\"))$", re.MULTILINE)
 """What Python says of a file that a worker cannot open, and its name."""
 
 
@@ -272,3 +279,5 @@ def _plain_errors(path: str, done: str) -> Iterator[None]:
         yield
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{path} cannot be {done}: {first_line(error)}") from error
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} cannot be {done}: Java takes no names but in UTF-8; rename it") from error

@@ -287,6 +287,18 @@ def test_files_that_are_to_be_read_are_not_replaced(spark: SparkSession, tmp_pat
                     run.refuse_to_replace(files, movies)
 
 
+def test_nor_are_files_that_a_link_leads_to(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "run 1").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "run 1")
+    for output, read in (("run 1", "latest"), ("latest", "run 1")):
+        with Run(spark, str(tmp_path / output), overwrite=False) as run:
+            run.refuse_to_replace([f"file:{tmp_path}/run 2/a.csv"], None)
+            with pytest.raises(
+                UserError, match=rf"--output .*/{output} holds file:.*/{read}/ratings/a.parquet"
+            ):
+                run.refuse_to_replace([f"file:{tmp_path}/{read}/ratings/a.parquet"], None)
+
+
 def test_a_log_of_many_files_is_not_looked_at_file_by_file(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

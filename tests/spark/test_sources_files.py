@@ -52,6 +52,42 @@ def test_files_of_this_machine_are_listed_as_spark_lists_them(spark: SparkSessio
     assert files._list(spark, {f"file:{tmp_path}/log/empty": "file:"}) == []
 
 
+def test_hidden_files_that_a_pattern_matches_or_that_are_given(spark: SparkSession, tmp_path: Path) -> None:
+    for name in ("a.csv", "_a.csv", ".a.csv", "_old/b.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("xyz")
+    assert relative(find_files(spark, [f"{tmp_path}/*"], "--ratings")) == ["a.csv"]
+    with pytest.raises(UserError, match=r"--ratings .*/_\* matches no file"):
+        find_files(spark, [f"{tmp_path}/_*"], "--ratings")
+    for name in ("_a.csv", ".a.csv"):
+        with pytest.raises(
+            UserError, match=rf"--ratings .*/{name} is a file that Spark passes over, .* rename"
+        ):
+            find_files(spark, [f"{tmp_path}/{name}"], "--ratings")
+        root = f"file:{tmp_path}/{name}"
+        assert files._list_by_spark(spark, {root: root}, "*") == []
+    assert relative(find_files(spark, [f"{tmp_path}/_old"], "--ratings")) == ["b.csv"]
+
+
+def test_links_without_end_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text("xyz")
+    (tmp_path / "x/there").symlink_to(tmp_path / "y")
+    assert relative(find_files(spark, [f"{tmp_path}/x"], "--ratings")) == ["a.csv", "there/a.csv"]
+    (tmp_path / "y/back").symlink_to(tmp_path / "x")
+    with pytest.raises(UserError, match=r"/x/there/back is a link to a directory it is in"):
+        find_files(spark, [f"{tmp_path}/x"], "--ratings")
+
+
+def test_names_that_are_not_utf8(spark: SparkSession, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.csv")
+    Path(path).write_text("1,2,3\n")
+    for given in (str(tmp_path), path):
+        with pytest.raises(UserError, match=r"caf.\.csv cannot be reached: Java takes no names but in UTF-8"):
+            open_log(spark, [given], AUTO)
+
+
 def test_a_directory_that_cannot_be_listed(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,11 +206,14 @@ def test_several_files_with_headers_compressed_or_not(spark: SparkSession, tmp_p
     }  # fmt: skip
 
 
-def test_a_file_that_is_gone_when_it_is_read(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "ratings.csv").write_bytes(RATINGS_CSV)
-    log = open_log(spark, [str(tmp_path)], SourceConfig())
-    (tmp_path / "ratings.csv").unlink()
-    told = r"^the log cannot be read: No such file or directory: '.*/ratings\.csv'$"
+@pytest.mark.parametrize("name", ["log", "o'brien"])
+def test_a_file_that_is_gone_when_it_is_read(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "ratings.csv").write_bytes(RATINGS_CSV)
+    log = open_log(spark, [str(folder)], SourceConfig())
+    (folder / "ratings.csv").unlink()
+    told = rf"^the log cannot be read: No such file or directory: .*/{name}/ratings\.csv['\"]$"
     with pytest.raises(UserError, match=told), reading("the log"):
         log.parsed().collect()
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, NoReturn
 
 from py4j.protocol import Py4JJavaError
@@ -107,7 +108,7 @@ def find_files(spark: SparkSession, paths: Sequence[str], option: str) -> list[S
     """List the files that paths lead to: files, directories with all below them, and glob patterns.
 
     Names that begin with ``.`` or ``_`` are left out, as everywhere in Spark, and so are files of no bytes
-    that were not named themselves. Nothing is read.
+    that were not named themselves. A directory of such a name may be given, not a file. Nothing is read.
 
     Parameters
     ----------
@@ -262,14 +263,17 @@ def _expand(spark: SparkSession, path: str, option: str) -> tuple[dict[str, Stor
     """
     file_system = FileSystem(spark, path)
     if file_system.exists(path):
+        if not _is_seen(path.rpartition("/")[2]) and not file_system.is_directory(path):
+            raise UserError(
+                f"{option} {path} is a file that Spark passes over, as all whose names begin with . or _; "
+                "rename it"
+            )
         root = file_system.qualified(path)
         return {}, {root: root}
     if not _is_pattern(path):
         raise UserError(f"{option} {path} does not exist; give a file, a directory or a pattern")
     directory, _, name = path.rpartition("/")
     n_matches, matches = file_system.matches(path, _MANY)
-    if n_matches == 0:
-        raise UserError(f"{option} {path} matches no file; give a file, a directory or a pattern")
     if n_matches > _MANY and not _is_pattern(directory):
         root = file_system.qualified(directory or ".")
         listed = {file.path: file for file in _list(spark, {root: root}, name) if file.directory == root}
@@ -277,7 +281,10 @@ def _expand(spark: SparkSession, path: str, option: str) -> tuple[dict[str, Stor
             return listed, {}
     if n_matches > _MANY:
         matches = file_system.matches(path, n_matches)[1]
-    return {}, {match: match.rpartition("/")[0] for match in matches}
+    seen = {match: match.rpartition("/")[0] for match in matches if _is_seen(match.rpartition("/")[2])}
+    if not seen:
+        raise UserError(f"{option} {path} matches no file; give a file, a directory or a pattern")
+    return {}, seen
 
 
 def _is_pattern(path: str) -> bool:
@@ -302,6 +309,7 @@ def _list_local(root: str, path: str) -> Iterator[tuple[str, int]]:
     if os.path.isdir(path):
         paths = []
         for folder, inner, names in os.walk(path, onerror=_refuse, followlinks=True):
+            _refuse_endless(folder)
             inner[:] = filter(_is_seen, inner)
             paths += [os.path.join(folder, name) for name in filter(_is_seen, names)]
     for file in filter(os.path.isfile, paths):  # no links that lead nowhere
@@ -311,6 +319,17 @@ def _list_local(root: str, path: str) -> Iterator[tuple[str, int]]:
 
 def _refuse(error: OSError) -> NoReturn:
     raise UserError(f"{error.filename} cannot be listed: {error.strerror}") from error
+
+
+def _refuse_endless(folder: str) -> None:
+    """Refuse a link to a directory that it is in: all would be below it once more, over and over."""
+    if not os.path.islink(folder):
+        return
+    above = map(os.path.realpath, Path(folder).parents)
+    if os.path.realpath(folder) in above:
+        raise UserError(
+            f"{folder} is a link to a directory it is in, so that there is no end to it; remove it"
+        )
 
 
 def _is_seen(name: str) -> bool:
