@@ -108,7 +108,7 @@ class PCA(Estimator["PCAModel"], _PCAParams, DefaultParamsReadable["PCA"], Defau
         False leaves the means in: truncated SVD.
     tol : float
         Bound on Σ ‖C v − θ v‖ / Σ θ at which the iteration stops. At the default the captured variance
-        is within 1e-3 of the optimum; for components exact to 1e-6 take 1e-9.
+        is within 4e-5 of the optimum; for components exact to 1e-6 take 1e-9.
     maxIter : int
         Passes over the data after which it stops in any case, with a warning.
     solver : {"auto", "krylov", "spark"}
