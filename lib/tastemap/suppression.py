@@ -4,8 +4,10 @@ A cluster × movie cell of three people tells those who know two of them about t
 not enough where a total is known: the movie's ratings minus those of the other clusters are the cell. So
 in every row and column with a total, hidden cells are at least two and together of enough people; the next
 smallest are hidden until they are (complementary suppression: L. H. Cox, 1980, "Suppression methodology and
-statistical disclosure control", JASA 75, 370). That withstands subtraction in any one row or column; it
-does not withstand bounds from solving all of them at once, nor knowledge of many of the people.
+statistical disclosure control", JASA 75, 370). Cells of a column are of different people, which add up; those
+of a row may all be of the same, so that one of them has to be of enough. That withstands subtraction in any
+one row or column; it does not withstand bounds from solving all of them at once, nor knowledge of many of the
+people.
 """
 
 from __future__ import annotations
@@ -29,9 +31,17 @@ _QUANTILES = dict(zip(schemas.ACTIVITY.names, (0.0, 0.25, 0.5, 0.75, 1.0), stric
 
 
 def hidden_cells(
-    people: Array, minimum: int, *, rows: bool = True, columns: bool = True, also: Mask | None = None
+    people: Array,
+    minimum: int,
+    *,
+    rows: bool = True,
+    columns: bool = True,
+    also: Mask | None = None,
+    in_row: int = 2,
 ) -> Mask:
     """Cells to hide of a table of counts of people whose totals are known.
+
+    Whoever is in a row is in one column or in several, and in a column once.
 
     Parameters
     ----------
@@ -43,12 +53,14 @@ def hidden_cells(
         Whether the totals of rows, and of columns, are known.
     also : ndarray of shape (k, d), optional
         Cells to hide for other reasons.
+    in_row : int
+        As many cells of a row at least as tell nothing together with what is known of the row.
 
     Returns
     -------
     ndarray of shape (k, d)
-        In each row and column of known total either no cell, or at least two, of at least `minimum`
-        people, or all there are.
+        In each row and column of known total either no cell, or at least two (`in_row`), of at least
+        `minimum` people (in a row one of them), or all there are.
     """
     hidden = (people > 0) & (people < minimum)
     if also is not None:
@@ -56,20 +68,22 @@ def hidden_cells(
     while people.size:
         before = hidden
         if columns:
-            hidden = _hide_one_more(people.T, hidden.T, people.T > 0, minimum).T
+            n_hidden, of = hidden.sum(axis=0), np.where(hidden, people, 0).sum(axis=0)
+            told = (n_hidden > 0) & ((n_hidden < 2) | (of < minimum))
+            hidden = _hide_one_more(people.T, hidden.T, people.T > 0, told).T
         if rows:
             # A cell that is alone in its column is that column's total, and hides nothing.
             useful = (people > 0) & ((people > 0).sum(axis=0) > 1) if columns else people > 0
-            hidden = _hide_one_more(people, hidden, useful, minimum)
+            n_hidden, of = hidden.sum(axis=1), np.where(hidden, people, 0).max(axis=1)
+            told = (n_hidden > 0) & ((n_hidden < in_row) | (of < minimum))
+            hidden = _hide_one_more(people, hidden, useful, told)
         if np.array_equal(hidden, before):
             break
     return hidden
 
 
-def _hide_one_more(people: Array, hidden: Mask, may: Mask, minimum: int) -> Mask:
-    """Hide the smallest cell that may be, in each row whose hidden cells its total would tell."""
-    n_hidden = hidden.sum(axis=1)
-    told = (n_hidden > 0) & ((n_hidden < 2) | (np.where(hidden, people, 0).sum(axis=1) < minimum))
+def _hide_one_more(people: Array, hidden: Mask, may: Mask, told: Mask) -> Mask:
+    """Hide the smallest cell that may be, in each row whose hidden cells would be told."""
     left = np.where(may & ~hidden, people, np.inf)
     smallest = left.argmin(axis=1)
     row = np.flatnonzero(told & np.isfinite(left.min(axis=1)))
@@ -106,11 +120,16 @@ class Suppression:
         movies = hidden_cells(people.sum(axis=0)[None], minimum, columns=False)[0]
         # Whose total is not told must not be told by `lift` either, which is a share of the total.
         cells = hidden_cells(people, minimum) | (movies & (people > 0))
+        clusters = hidden_cells(aggregates.n_users[None], minimum, columns=False)[0]
         labels = catalogue.labels()
 
         def hidden(columns: slice, rows: bool) -> Mask:
+            """Of cluster × label: what is of few people, or tells a cell, a movie's or a cluster's total."""
             of_label, users = labels.of_movies[:, columns], aggregates.label_users[:, columns]
-            return _hidden_labels(users, aggregates.n_ratings, cells, of_label, minimum, rows=rows)
+            told = _told(cells, people, of_label, minimum)
+            # Shares and lifts tell the label's own total.
+            told |= _told(movies[None], people.sum(axis=0)[None], of_label, minimum)
+            return hidden_cells(users, minimum, rows=rows, also=told | clusters[:, None])
 
         return cls(
             minimum,
@@ -119,8 +138,9 @@ class Suppression:
             # A movie has several genres, whose cells do not add up to the cluster, but one year.
             hidden(labels.of_genres, rows=False),
             hidden(labels.of_years, rows=True),
-            hidden_cells(aggregates.n_users[None], minimum, columns=False)[0],
-            hidden_cells(aggregates.bar_users, minimum, columns=False),
+            clusters,
+            # Of a row of bars the number of ratings and their mean are told: two bars would be solved for.
+            hidden_cells(aggregates.bar_users, minimum, columns=False, in_row=3),
             hidden_cells(aggregates.year_users, minimum, columns=False),
             catalogue,
         )
@@ -184,17 +204,11 @@ class Suppression:
         return {name: value if beyond[name] >= self.minimum else None for name, value in quantiles.items()}
 
 
-def _hidden_labels(
-    users: Array, n_ratings: Array, cells: Mask, of_label: sparse.csr_matrix, minimum: int, *, rows: bool
-) -> Mask:
-    """Cluster × label cells of few people, and those that with the cells of their movies tell a hidden one.
-
-    Clusters share no people, so that a label's column adds up; whether rows do, `rows` says.
-    """
-    n_hidden = np.asarray(cells.astype(np.float64) @ of_label)
-    ratings_hidden = np.asarray(np.where(cells, n_ratings, 0) @ of_label)
-    told = (n_hidden > 0) & ((n_hidden < 2) | (ratings_hidden < minimum))
-    return hidden_cells(users, minimum, rows=rows, also=told)
+def _told(hidden: Mask, n_ratings: Array, of_label: sparse.csr_matrix, minimum: int) -> Mask:
+    """Labels, of each row, whose number of ratings tells what is hidden of their movies."""
+    n_hidden = np.asarray(hidden.astype(np.float64) @ of_label)
+    ratings_hidden = np.asarray(np.where(hidden, n_ratings, 0) @ of_label)
+    return (n_hidden > 0) & ((n_hidden < 2) | (ratings_hidden < minimum))
 
 
 def _without(bars: list[dict[str, Any]], hidden: Mask) -> list[dict[str, Any]]:

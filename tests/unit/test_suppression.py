@@ -93,6 +93,7 @@ def published(minimum: int) -> tuple[Suppression, dict[str, pd.DataFrame]]:
     return shown, {
         "cluster_movies": shown.cluster_movies(profiles.cluster_movies(FOUND, CATALOGUE, 25.0)),
         "cluster_genres": shown.cluster_genres(profiles.cluster_genres(FOUND, CATALOGUE)),
+        "cluster_years": shown.cluster_years(profiles.cluster_years(FOUND, CATALOGUE)),
         "movie_index": shown.movie_index(movie_index(CATALOGUE, movies)),
         "profiles": shown.profiles(profiles.profiles(FOUND, AXES).assign(activity=activity)),
     }
@@ -118,7 +119,7 @@ def test_hidden_cells_are_covered_in_every_row_and_column(people: Array, minimum
     useful = (people > 0).sum(axis=0) > 1
     for row in range(people.shape[0]):
         mine, left = hidden[row], people[row, ~hidden[row] & useful]
-        covered = mine.sum() >= 2 and people[row, mine].sum() >= minimum
+        covered = mine.sum() >= 2 and people[row, mine].max() >= minimum
         assert not mine.any() or covered or not left.any()
 
 
@@ -133,6 +134,12 @@ def test_hidden_cells_by_hand() -> None:
     assert hidden_cells(people, 10).tolist() == [[1, 1, 0], [1, 1, 0]]
     # Two small ones of too few people together.
     assert hidden_cells(np.array([[2.0, 3, 50, 40]]), 10, columns=False).tolist() == [[1, 1, 0, 1]]
+    # Those of a row may be the same people.
+    assert hidden_cells(np.array([[9.0, 8, 7, 50, 40]]), 10, columns=False).tolist() == [[1, 1, 1, 0, 1]]
+    column = np.array([[9.0], [8], [7], [50], [40]])
+    assert hidden_cells(column, 10, rows=False).ravel().tolist() == [1, 1, 1, 0, 0]
+    # What is known of a row beside its total.
+    assert hidden_cells(np.array([[3.0, 20, 30, 40]]), 10, columns=False, in_row=3).tolist() == [[1, 1, 1, 0]]
     assert hidden_cells(np.zeros((3, 0)), 10).shape == (3, 0)
 
 
@@ -225,6 +232,18 @@ def test_years_tell_of_no_few_people(minimum: int) -> None:
     assert (few == table.groupby("year")["n_users"].sum()[few.index]).all()
 
 
+@pytest.mark.parametrize("minimum", [2, 10, 40])
+def test_totals_of_genres_and_years_do_not_tell_that_of_a_hidden_movie(minimum: int) -> None:
+    shown, tables = published(minimum)
+    people = RATED.groupby("movie_id")["user_id"].nunique().to_numpy()
+    assert shown.movies.any() == (minimum > 2)
+    of_movies = {"genre": CATALOGUE.genres, "year": tuple((year,) for year in CATALOGUE.years)}
+    for name, labels_of in of_movies.items():
+        for label in set(tables[f"cluster_{name}s"][name]):
+            gone = shown.movies & np.array([label in labels for labels in labels_of])
+            assert gone.sum() != 1 and (not gone.any() or people[gone].sum() >= minimum)
+
+
 def test_a_genre_is_hidden_where_its_movies_tell_a_hidden_cell() -> None:
     people = np.array([[3.0, 50, 90], [30, 60, 90], [40, 70, 90]])
     genre_users = np.array([[52.0, 90], [70, 90], [80, 90]])
@@ -243,6 +262,21 @@ def test_a_genre_is_hidden_where_its_movies_tell_a_hidden_cell() -> None:
     assert Suppression.of(found, apart, 10).genres.tolist() == [[1, 1], [1, 1], [0, 0]]
 
 
+def test_a_hidden_cluster_has_no_genres_and_a_hidden_bar_two_others() -> None:
+    users = np.array([[90.0, 80], [70, 60], [40, 35], [5, 0]])
+    people = users[:, [0, 1, 1, 1]]  # a movie of A, three of B
+    genres = (("A",), ("B",), ("B",), ("B",))
+    catalogue = Catalogue(np.arange(4, dtype=np.int32), np.full(4, None), genres, (None,) * 4)
+    sizes, none = np.array([90.0, 70, 40, 5]), np.zeros((4, 0))
+    bars = np.array([[3.0, 20, 30, 40], [20, 30, 40, 50], [20, 30, 40, 3], [5, 0, 0, 0]])
+    found = Aggregates(people, people, bars, sizes, sizes, sizes, bars, sizes, users, none, none, none)
+    shown = Suppression.of(found, catalogue, 10)
+    assert shown.clusters.tolist() == [0, 0, 1, 1]
+    # Nobody in the smallest rated B; the share of the 35 would still tell how many ratings the 40 gave.
+    assert shown.genres.tolist() == [[0, 0], [0, 1], [1, 1], [1, 0]]
+    assert shown.bars.tolist()[:3] == [[1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 1]]
+
+
 def test_a_small_cluster_is_covered_by_another_and_keeps_its_size() -> None:
     shown, tables = published(10)
     sizes = np.bincount(CLUSTER, minlength=K)
@@ -250,6 +284,9 @@ def test_a_small_cluster_is_covered_by_another_and_keeps_its_size() -> None:
     assert shown.clusters.tolist() == [False] * (K - 2) + [True, True]
     rows = tables["profiles"].set_index("cluster")
     assert rows["n_users"].tolist() == sizes.tolist() and rows["share"].notna().all()
+    # A share beside its number of ratings would tell how many the cluster has.
+    for name in ("cluster_genres", "cluster_years"):
+        assert set(tables[name]["cluster"]) == set(range(K - 2))
     gone = ["n_ratings", "mean_rating", "mean_distance", "mean_membership"]
     gone += ["rating_histogram", "rating_years", "activity"]
     assert rows.loc[K - 2 :, gone].isna().all(axis=None)
@@ -272,7 +309,9 @@ def test_quantiles_and_bars_of_few_people() -> None:
             bars = [bar["n_ratings"] for bar in rows.loc[cluster, name]]
             gone = np.array([bar is None for bar in bars])
             assert gone[(people[cluster] < 10) & (people[cluster] > 0)].all()
-            assert gone.sum() != 1
+            # Two bars would be solved for, by the number of ratings and their mean.
+            assert gone.sum() == 0 or gone.sum() >= (3 if name == "rating_histogram" else 2)
+            assert gone.sum() == 0 or people[cluster][gone].max() >= 10
             assert [bar for bar in bars if bar is not None] == counts[cluster][~gone].tolist()
 
 
