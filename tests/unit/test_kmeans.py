@@ -57,6 +57,17 @@ def test_a_centre_without_rows_stays() -> None:
     assert found.clustering().model.n_clusters == 2
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_differ_by_rounding_are_equal(seed: int) -> None:
+    """As of users with the same movies whose vectors are scaled to the same length."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(3, 5))[rng.integers(0, 3, 60)] * (1 + 1e-16 * rng.integers(0, 4, (60, 5)))
+    rows[:, 0] = np.nextafter(rows[:, 0], rng.choice([-np.inf, np.inf], 60))
+    for found in kmeans.starts(rows, 8, max_iterations=20, restarts=4, seed=seed):
+        assert found.estimate.centres.shape == (3, 5)
+        assert found.loss < 1e-12
+
+
 def test_centres_are_still_when_they_hardly_move() -> None:
     rows = scores()
     centres = converge(rows, Means(scores(6, seed=1)), 300).estimate.centres

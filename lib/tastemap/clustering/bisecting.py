@@ -41,7 +41,12 @@ def split(rows: Array, k: int, *, max_iterations: int, restarts: int, seed: int)
         ]
         best = min(trials, key=lambda fitted: fitted.loss)
         side, _ = vq(rows[inside], best.estimate.centres)
-        for half in (inside[side == 0], inside[side == 1]):
+        halves = inside[side == 0], inside[side == 1]
+        if min(map(len, halves)) == 0:  # all that differs is rounding
+            leaves.append(inside)
+            costs.append(0.0)
+            continue
+        for half in halves:
             leaves.append(half)
             costs.append(_cost(rows[half]))
     return np.array([rows[leaf].mean(axis=0) for leaf in leaves])

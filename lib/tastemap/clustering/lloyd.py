@@ -15,6 +15,10 @@ from tastemap.clustering.estimation import Clustering, by_size
 
 Array = npt.NDArray[np.float64]
 
+_ROUNDING = (4 * float(np.finfo(np.float32).eps)) ** 2
+"""Rows whose squared distance is less, relative to the longest one's squared length, are equal but for
+rounding: scores are kept in single precision where they are many."""
+
 
 @dataclass(frozen=True)
 class Means:
@@ -82,7 +86,8 @@ def plus_plus(scores: Array, k: int, rng: np.random.Generator, given: Array | No
     """
     centres = scores[[int(rng.integers(len(scores)))]] if given is None else given
     squares = cdist(scores, centres, "sqeuclidean").min(axis=1)
-    while len(centres) < k and squares.max() > 0:
+    same = _ROUNDING * np.einsum("ij,ij->i", scores, scores).max()
+    while len(centres) < k and squares.max() > same:
         bounds = np.cumsum(squares)
         drawn = np.searchsorted(bounds, rng.random(2 + int(np.log(k))) * bounds[-1], side="right")
         drawn = drawn.clip(max=len(scores) - 1)
