@@ -39,9 +39,10 @@ SPARK_SETTINGS = {
     # The default of 200 costs a second a shuffle; an odd few show what depends on the number of partitions.
     "spark.sql.shuffle.partitions": "3",
     "spark.default.parallelism": "3",
-    # As in session.py: times mean the same everywhere, and pandas goes through Arrow ...
+    # As in session.py: times mean the same everywhere, pandas' are read, and it goes through Arrow ...
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # ... and where it can't, the test fails instead of quietly taking the slow way.
     "spark.sql.execution.arrow.pyspark.fallback.enabled": "false",
     # As quiet as .venv, also on a Python that `make setup` has not made.

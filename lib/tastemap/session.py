@@ -21,6 +21,8 @@ from tastemap.executors import in_one_process, warm_up
 SETTINGS = {
     # Times in logs are UTC; a machine's own zone must not move a rating to another day.
     "spark.sql.session.timeZone": "UTC",
+    # pandas writes nanoseconds to Parquet, which Spark would refuse to read at all.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Models and tables move between pandas and Spark as Arrow columns, not row by row.
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # A row of ours may hold a whole movie's ratings or a block of users: by their number alone, ten thousand,

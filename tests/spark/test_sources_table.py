@@ -105,12 +105,16 @@ def test_csv_with_names_of_ones_own(spark: SparkSession, tmp_path: Path) -> None
         (None, None),
         (pa.array([WHEN], pa.timestamp("us", tz="UTC")), WHEN),
         (pa.array([WHEN.replace(tzinfo=None)], pa.timestamp("ms")), WHEN),
+        (pa.array([WHEN], pa.timestamp("ns", tz="UTC")), WHEN),
+        (pa.array([WHEN.replace(tzinfo=None)], pa.timestamp("ns")), WHEN),
         (pa.array([date(2005, 9, 6)]), WHEN.replace(hour=0, minute=0)),
         (pa.array([1126009800], pa.int32()), WHEN),
         (pa.array([1126009800.0]), WHEN),
         (pa.array([1126009800_000]), WHEN),
         (pa.array([1126009800_000_000]), WHEN),
+        (pa.array([1126009800_000_000_999]), WHEN),
         (pa.array([Decimal("1126009800")]), WHEN),
+        (pa.array([Decimal("1126009800.00000001")]), WHEN),
         (pa.array(["2005-09-06 12:30:00"]), WHEN),
         (pa.array(["1126009800"]), WHEN),
         (pa.array(["2005-09-06"]), WHEN.replace(hour=0, minute=0)),
@@ -162,6 +166,34 @@ def test_parquet_rejects(spark: SparkSession, tmp_path: Path) -> None:
     }
     assert taken(log) == [(1, 1, 3.0, None)]
     assert {row.source for row in log.parsed().where("reason IS NOT NULL").collect()} == {f"file:{path}"}
+
+
+def test_numbers_that_are_no_times(spark: SparkSession, tmp_path: Path) -> None:
+    """What pandas makes of a missing time, when it is cast to whole numbers, and the largest there is."""
+    times = pa.array([-(2**63), 2**63 - 1, 1126009800])
+    columns = {"user_id": [1, 2, 3], "movie_id": [1, 1, 1], "rating": [3, 3, 3]}
+    log = open_log(spark, [parquet(tmp_path / "x.parquet", **columns, rated_at=times)], SourceConfig())
+    assert taken(log) == [(3, 1, 3.0, WHEN)]
+    assert set(rejected(log).values()) == {reasons.TIME_UNREADABLE}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_times_that_are_not_there(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    frame = pd.DataFrame({"user_id": [1], "movie_id": [2], "rating": [3], "seen": [1126009800]})
+    path = tmp_path / f"log.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    with caplog.at_level("INFO"):
+        assert taken(open_log(spark, [str(path)], SourceConfig())) == [(1, 2, 3.0, None)]
+    told = "no times are read, for there is no column rated_at; name it by --time-column"
+    assert caplog.messages.count(told) == 1
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert taken(open_log(spark, [str(path)], SourceConfig(time_column="seen"))) == [(1, 2, 3.0, WHEN)]
+    assert not any("no times" in message for message in caplog.messages)
+    with pytest.raises(UserError, match=r"has no column sene; .* name yours with --time-column"):
+        open_log(spark, [str(path)], SourceConfig(time_column="sene"))
 
 
 def test_a_scale_that_floats_cannot_hold(spark: SparkSession, tmp_path: Path) -> None:
@@ -289,6 +321,41 @@ def test_movies_of_ones_own(spark: SparkSession, tmp_path: Path) -> None:
     log = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films2.csv"))
     assert log.movies is not None
     assert list(map(tuple, log.movies.frame.collect())) == [(2, "Alien", None, [])]
+
+
+@pytest.mark.parametrize(
+    ("years", "expected"),
+    [
+        (["1995.0", "1995", "20030101", "0", "MCMXCV"], [1995, 1995, None, None, None]),
+        ([1995.0, 1995.5, None, 1e300, 1800.0], [1995, None, None, None, 1800]),
+        ([date(1995, 5, 6), None, date(1799, 1, 1), None, None], [1995, None, None, None, None]),
+        (pa.array([WHEN, None, None, None, None], pa.timestamp("us", tz="UTC")), [2005] + 4 * [None]),
+    ],
+)
+def test_years_of_every_type(spark: SparkSession, tmp_path: Path, years: Any, expected: list) -> None:
+    ratings = parquet(tmp_path / "log.parquet", user_id=[1], movie_id=[2], rating=[3])
+    titles = [f"title {n}" for n in range(len(years))]
+    films = parquet(tmp_path / "films.parquet", movie_id=list(range(len(years))), title=titles, year=years)
+    movies = open_log(spark, [ratings], SourceConfig(), films).movies
+    assert movies is not None
+    assert [row.year for row in movies.frame.orderBy("movie_id").collect()] == expected
+
+
+def test_a_year_of_an_impossible_type(spark: SparkSession, tmp_path: Path) -> None:
+    ratings = parquet(tmp_path / "log.parquet", user_id=[1], movie_id=[2], rating=[3])
+    films = parquet(tmp_path / "films.parquet", movie_id=[2], title=["Heat"], year=[[1995]])
+    with pytest.raises(UserError, match=r"column year is of type array<bigint>; allowed: "):
+        open_log(spark, [ratings], SourceConfig(), films)
+
+
+def test_lines_of_movies_with_a_comma_too_many(spark: SparkSession, tmp_path: Path) -> None:
+    ratings = parquet(tmp_path / "log.parquet", user_id=[1], movie_id=[2], rating=[3])
+    (tmp_path / "films.csv").write_text(
+        "movie_id,title,year,genres\n2,Heat, the,1995,Crime\n3,Zulu,1964,War\n4,Alien\n"
+    )
+    movies = open_log(spark, [ratings], SourceConfig(), str(tmp_path / "films.csv")).movies
+    assert movies is not None
+    assert list(map(tuple, movies.frame.collect())) == [(3, "Zulu", 1964, ["War"])]
 
 
 def test_a_large_list_of_movies_is_no_single_tasks(spark: SparkSession, tmp_path: Path) -> None:

@@ -84,11 +84,11 @@ def test_ids_at_the_ends_of_their_range(user: str) -> None:
     ("date", "ok"),
     [("2004-02-29", True), ("2005-02-29", False), ("1900-02-29", False), ("2005-13-01", False),
      ("2005-00-10", False), ("2005-04-31", False), ("2005-12-31", True), ("2005-1-1", False),
-     ("2005-01-00", False)],
+     ("2005-01-00", False), ("0000-05-05", False)],
 )  # fmt: skip
 def test_only_days_that_exist_are_dates(date: str, ok: bool) -> None:
     layout = Layout(",", ("user_id", "rating", "date"))
-    for neighbour in ("1,3,2005-01-01", "bad"):
+    for neighbour in ("1,3,2005-01-01", "bad"):  # on the fast way and on the slow one
         lines = batch(f"1,3,{date}", neighbour)
         lines = Lines(lines.text, lines.sources, lines.source_of, np.array([8, 8]))
         found = parse_lines(lines, layout, SCALE).to_pylist()[0]

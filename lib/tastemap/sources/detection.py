@@ -85,12 +85,15 @@ class Head:
 
 
 def rating_columns(config: SourceConfig) -> dict[str, str]:
-    """Name the columns a table of ratings must have, by the option that sets them."""
-    return {
+    """Name the columns a table of ratings must have, by the option that sets them: of times if it is set."""
+    needed = {
         "--user-column": config.user_column,
         "--movie-column": config.movie_column,
         "--rating-column": config.rating_column,
     }
+    if config.time_column != SourceConfig.time_column:
+        needed["--time-column"] = config.time_column
+    return needed
 
 
 def missing_columns(columns: Sequence[str], config: SourceConfig) -> dict[str, str]:

@@ -137,7 +137,10 @@ def _parse_fast(lines: Lines, layout: Layout, scale: tuple[float, float]) -> pa.
     n = table.num_rows
     movie_ids = lines.movie_ids if lines.movie_ids is not None else columns["movie_id"].to_numpy()
     rating = columns["rating"].to_numpy().astype(np.float32, copy=False)
-    seconds = columns["seconds"].to_numpy() if "seconds" in columns else np.zeros(1, np.int64)
+    if "seconds" in columns:
+        seconds = columns["seconds"].to_numpy()
+    else:  # a year 0 can be written
+        seconds = columns["date"].view(pa.int32()).to_numpy().astype(np.int64) * 86_400
     if n != len(lines.source_of) or not (
         _all_within(movie_ids, _INT32)
         and (lines.movie_ids is None or _all_within(movie_ids, (0, _INT32[1])))
@@ -315,6 +318,7 @@ def _dates(texts: pa.Array) -> tuple[pa.Array, Bools]:
     day = pc.utf8_slice_codeunits(kept, 8, 10).cast(pa.int32())
     date = pc.add(first.cast(pa.int32()), pc.subtract(day, pa.scalar(1, pa.int32()))).cast(pa.date32())
     # A day that does not exist lands in another month.
-    exists = pc.and_(pc.equal(pc.month(date), pc.month(first)), pc.greater(day, 0)).fill_null(False)
+    exists = pc.and_(pc.equal(pc.month(date), pc.month(first)), pc.greater(day, 0))
+    exists = pc.and_(exists, pc.greater(pc.year(date), 0)).fill_null(False)
     lost = np.asarray(pc.and_(pc.is_valid(kept), pc.invert(exists)).to_numpy(zero_copy_only=False))
     return _timestamps(pc.if_else(exists, date, None)), faulty | lost

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -72,14 +73,13 @@ def open_log(
     files = for_reader(chosen.ratings, found)
     form = FORMS[chosen.head.ratings or ""]
     scale = _scale(form, config)
-    try:
+    with _told_of(chosen.ratings[0].path):
         reading = _reading(spark, chosen, files, config, scale)
+    with _told_of(movies_path or "the list of movies"):
         plan_movies = _movies(spark, chosen, movies_path, config)
-    except (Py4JJavaError, PySparkException) as error:
-        raise UserError(f"{chosen.ratings[0].path} cannot be read: {first_line(error)}") from error
     if reading.n_ratings == 0:
         raise UserError(f"--ratings leads to no ratings: {chosen.ratings[0].path} is empty")
-    _tell(form, chosen, plan_movies is not None)
+    _tell(form, chosen, config, plan_movies is not None)
     return RatingLog(
         form=form,
         spark=spark,
@@ -95,7 +95,15 @@ def open_log(
     )
 
 
-def _tell(form: str, chosen: Selection, has_movies: bool) -> None:
+@contextmanager
+def _told_of(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (Py4JJavaError, PySparkException) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def _tell(form: str, chosen: Selection, config: SourceConfig, has_movies: bool) -> None:
     """Say what is read and what is not."""
     names = [file.relative for file in chosen.ratings]
     shown = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW:,} more" if len(names) > _FEW else "")
@@ -104,6 +112,8 @@ def _tell(form: str, chosen: Selection, has_movies: bool) -> None:
         log.info("skipped %s", skipped)
     if len(chosen.skipped) > _FEW:
         log.info("skipped %d more files, all named in run.json", len(chosen.skipped) - _FEW)
+    if form in ("parquet", "csv") and config.time_column not in chosen.head.columns:
+        log.info("no times are read, for there is no column %s; name it by --time-column", config.time_column)
     if not has_movies:
         log.info("no titles are known; give --movies the path of a list of movies to see them")
 

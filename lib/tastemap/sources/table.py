@@ -10,6 +10,7 @@ from pyspark.sql.types import (
     ArrayType,
     DataType,
     DateType,
+    DecimalType,
     NumericType,
     StringType,
     StructField,
@@ -71,7 +72,8 @@ def parsed_table(
     ----------
     rows : DataFrame
         Numbers may be of any numeric type or text. Times may be timestamps, dates, text, or numbers since
-        1970 in UTC: seconds below 1e11 (the year 5138), milliseconds below 1e14, else microseconds.
+        1970 in UTC: seconds below 1e11 (the year 5138), milliseconds below 1e14, microseconds below 1e17,
+        else nanoseconds.
     config : SourceConfig
         The names of the columns; one for times need not be there.
     scale : tuple of float
@@ -131,14 +133,25 @@ def parsed_table(
 
 
 def read_movies(rows: DataFrame, config: SourceConfig) -> Rows:
-    """Select `schemas.MOVIES` from a table of the movie column, `title`, perhaps `year` and `genres`."""
+    """Select `schemas.MOVIES` from a table of the movie column, `title`, perhaps `year` and `genres`.
+
+    Lines of the wrong number of fields are left out: a title with a comma would have the year for its genre.
+
+    Raises
+    ------
+    UserError
+        If a column is of a type that cannot hold what it should.
+    """
     types = {field.name: field.dataType for field in rows.schema.fields}
     name = config.movie_column
+    _check_types(types, {"movie": name} | ({"time": "year"} if "year" in types else {}))
+    if _MALFORMED in types:
+        rows = rows.where(_column(_MALFORMED).isNull())
     genres = "array<string>" if isinstance(types.get("genres"), ArrayType) else "string"
     columns = {
         "movie_id": _whole_number(_quoted(name), "int", isinstance(types[name], StringType)),
         "title": "cast(title AS string)",
-        "year": "try_cast(year AS int)" if "year" in types else "cast(NULL AS int)",
+        "year": _year(types["year"]) if "year" in types else "cast(NULL AS int)",
         "genres": f"cast({'genres' if 'genres' in types else 'NULL'} AS {genres})",
     }
     return titles.of_columns(rows.select(*(F.expr(sql).alias(key) for key, sql in columns.items())))
@@ -187,20 +200,32 @@ def _whole_number(name: str, kind: str, text: bool) -> str:
     return f"CASE WHEN {name} = try_cast({name} AS bigint) THEN try_cast({name} AS {kind}) END"
 
 
+def _year(kind: DataType) -> str:
+    """Write SQL for the year of a movie, null where there is none."""
+    if isinstance(kind, _TIMES):
+        return "year(year)"
+    return _whole_number("year", "int", isinstance(kind, StringType))
+
+
 def _timestamp(name: str, kind: DataType) -> str:
     """Write SQL for a timestamp, null where there is none."""
+    rounded = f"try_cast({name} AS decimal(24, 6))"
     if isinstance(kind, NumericType):
-        return _since_1970(name)
+        return _since_1970(rounded if isinstance(kind, DecimalType) else name)
     plain = f"try_cast({name} AS timestamp)"
     if isinstance(kind, StringType):
-        number = _since_1970(f"try_cast({name} AS decimal(24, 6))")
+        number = _since_1970(rounded)
         return f"CASE WHEN {name} RLIKE '^-?[0-9]+([.][0-9]+)?$' THEN {number} ELSE {plain} END"
     return plain
 
 
 def _since_1970(number: str) -> str:
+    def within(bound: str) -> str:  # `abs` of the smallest integer is none
+        return f"{number} > -{bound} AND {number} < {bound}"
+
     return (
-        f"CASE WHEN abs({number}) < 1e11D THEN timestamp_seconds({number})"
-        f" WHEN abs({number}) < 1e14D THEN timestamp_millis(cast({number} AS bigint))"
-        f" WHEN abs({number}) < 1e17D THEN timestamp_micros(cast({number} AS bigint)) END"
+        f"CASE WHEN {within('1e11D')} THEN timestamp_seconds({number})"
+        f" WHEN {within('1e14D')} THEN timestamp_millis(cast({number} AS bigint))"
+        f" WHEN {within('1e17D')} THEN timestamp_micros(cast({number} AS bigint))"
+        f" WHEN {number} BETWEEN 0 AND 9.2e18D THEN timestamp_micros(cast({number} AS bigint) div 1000) END"
     )

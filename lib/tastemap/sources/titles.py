@@ -28,6 +28,8 @@ ParseLine = Callable[[str], Movie | None]
 _ID = re.compile(r"\s*-?\d{1,10}\s*", re.ASCII)
 _YEAR = re.compile(r"\s*\((\d{4})(?:\s*[\u2013-]\s*(?:\d{4})?)?\s*\)\s*$", re.ASCII)
 _LINES = "value binary"
+_YEARS = range(1800, 2201)
+"""Years of release that there may be; another is none, or it would be in every figure that goes by year."""
 _NO_GENRES = ("", "(no genres listed)", "unknown")
 
 
@@ -110,13 +112,13 @@ def _genres(given: str | Sequence[str | None] | None) -> list[str]:
 
 
 def one_row_each(movies: Iterable[Movie]) -> Iterator[pa.RecordBatch]:
-    """Batches of `schemas.MOVIES`.
+    """Batches of `schemas.MOVIES`, without years in which there were no movies.
 
     Of several rows of one movie, the first by title, year and genres stays, so that the choice is the same
     every time.
     """
     kept: dict[int, Movie] = {}
-    for one in movies:
+    for one in map(_plausible, movies):
         other = kept.setdefault(one[0], one)
         if other is not one and _order(one) < _order(other):
             kept[one[0]] = one
@@ -124,6 +126,11 @@ def one_row_each(movies: Iterable[Movie]) -> Iterator[pa.RecordBatch]:
     columns = zip(*kept.values(), strict=True) if kept else [[]] * len(schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     yield from pa.Table.from_arrays(arrays, schema=schema).to_batches(max_chunksize=1 << 16)
+
+
+def _plausible(movie: Movie) -> Movie:
+    movie_id, title, year, genres = movie
+    return movie_id, title, year if year in _YEARS else None, genres
 
 
 def _order(movie: Movie) -> tuple[str, bool, int, list[str]]:
