@@ -41,6 +41,7 @@ NETFLIX_PERIOD = (date(1999, 11, 11), date(2005, 12, 31), 1.0)
 MOVIELENS_PERIOD = (date(1996, 3, 29), date(2023, 10, 12), 12.0)
 NICHES, VARIATIONS, LIKES = 14, 2048, 4
 RELUCTANCE, GROUP_STRENGTH, OWN_STRENGTH, STARS_PER_TASTE = np.float32([2.0, 3.0, 0.4, 0.6])
+WORD = 8  # bytes of a part of a line
 CHUNK = 100_000  # ratings held at a time; larger ones are slower, for their arrays leave the cache
 DENSE = 16  # who takes more than 1/16 of the other side is drawn by one race over all of it
 NETFLIX_SPLITS, NETFLIX_IDS_A_USER = (4499, 9210, 13367, 17770), 2_649_429 / 480_189
@@ -256,7 +257,10 @@ def chunks(log: Log, by_movie: bool, size: int = CHUNK) -> Iterator[list[np.ndar
 
 def words(form: str, values: Iterable[object]) -> np.ndarray:
     """Put up to eight bytes of text into a number for each value, so that lines are made by gathering."""
-    return np.array([form.format(value).encode() for value in values], "S8").view(np.uint64)
+    texts = [form.format(value).encode() for value in values]
+    if len(max(texts, key=len)) > WORD:
+        raise ValueError(f"{max(texts, key=len)!r} is of more than {WORD} bytes")  # NumPy would cut it
+    return np.array(texts, f"S{WORD}").view(np.uint64)
 
 
 def lines(*columns: np.ndarray) -> bytes:
@@ -366,6 +370,10 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Shape]:
         (min(users, movies, ratings, args.groups) < 1, "every size must be at least 1"),
         (ratings > most, f"{ratings:,} ratings: these users and movies hold at most {most:,}"),
         (users >= 18_000_000, f"{users:,} users: at most 18 million, for ids of 8 digits"),
+        (
+            args.format == "movielens" and movies > 300_000,
+            f"{movies:,} movies: at most 300,000 in this form, for ids of 6 digits; parquet takes more",
+        ),
         (min(args.separation, args.noise) < 0, "--separation and --noise must be at least 0"),
         (not 0 <= args.duplicates <= 1, "--duplicates must be between 0 and 1"),
         (args.output.is_dir() and any(args.output.iterdir()), f"--output {args.output} is not empty"),

@@ -107,18 +107,14 @@ class Declared:
         return converted
 
     def _convert_several(self, value: Any, origin: str) -> tuple[Any, ...]:
-        if isinstance(value, str) and value in self.words:
-            return self.words[value]
         if isinstance(value, str):
             parts: Sequence[Any] = [part.strip() for part in value.split(",")]
         else:
             parts = value if isinstance(value, (list, tuple)) else [value]
-        one = dataclasses.replace(self, several=False)
         found: list[Any] = []
         try:
             for part in parts:
-                is_range = self.type is int and isinstance(part, str) and ":" in part
-                found += _range(part, one) if is_range else [one.convert(part, origin)]
+                found += self._convert_part(part, origin)
         except ValueError:
             found = []
         if not found:
@@ -127,6 +123,13 @@ class Declared:
                 f"{origin} is {value!r}; allowed: {self.allowed()}{next(filter(None, hints), '')}"
             )
         return tuple(dict.fromkeys(found))
+
+    def _convert_part(self, part: Any, origin: str) -> Sequence[Any]:
+        if isinstance(part, str) and part in self.words:
+            return self.words[part]
+        one = dataclasses.replace(self, several=False)
+        is_range = self.type is int and isinstance(part, str) and ":" in part
+        return _range(part, one) if is_range else [one.convert(part, origin)]
 
     def _hint(self, value: Any) -> str:
         near = difflib.get_close_matches(str(value), [*self.choices, *self.words], 1)

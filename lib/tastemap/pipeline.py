@@ -82,7 +82,7 @@ def cluster_users(
         with stages("open", "bytes") as stage:
             rating_log = sources.open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
-        run.refuse_to_replace(rating_log.files, movies)
+        run.refuse_to_replace(rating_log.files, movies, config.evaluation.truth, key_file)
         beside.submit(getattr, rating_log, "movies")  # planned while ratings are read
         known = truth_to_choose_by(spark, config)
         directory = config.clustering.warm_start

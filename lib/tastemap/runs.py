@@ -118,15 +118,15 @@ class Run:
         if kind is not None:
             self._discard(self._staging)
 
-    def refuse_to_replace(self, files: Iterable[str], movies: str | None) -> None:
+    def refuse_to_replace(self, files: Iterable[str], *others: str | None) -> None:
         """Make sure that nothing that is to be read goes away with the earlier run that is replaced.
 
         Parameters
         ----------
         files : iterable of str
             The log's.
-        movies : str, optional
-            What was given for the movies, perhaps a directory.
+        *others : str, optional
+            Other files or directories that were given.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class Run:
         """
         # One of each directory: a log may be of thousands of files, and every look takes calls into the JVM.
         looked_at = {path.rpartition("/")[0]: path for path in files}
-        for path in [*looked_at.values(), *([] if movies is None else [movies])]:
+        for path in [*looked_at.values(), *filter(None, others)]:
             if self._files.is_within(path, self.output):
                 raise UserError(
                     f"--output {self._given} holds {path}, which is to be read; give another directory"

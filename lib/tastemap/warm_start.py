@@ -148,13 +148,18 @@ def load(spark: SparkSession, directory: str, config: Config) -> Earlier:
 def _unlike(earlier: dict[str, Any], config: Config, given: str) -> Iterator[str]:
     now = config.as_dict()
     for section, name in ALIKE:
-        before, after = (str(values.get(section, {}).get(name)).lower() for values in (earlier, now))
+        before, after = (_written(values.get(section, {}).get(name)) for values in (earlier, now))
         if before != after:
             flag = "--" + name.replace("_", "-")
             yield (
                 f"{flag} is {after}, but {given} was made with {before}; use that, or start anew without "
                 "--warm-start"
             )
+
+
+def _written(value: Any) -> str:
+    """As on a command line; of several values the order means nothing."""
+    return ",".join(sorted(value)) if isinstance(value, (list, tuple)) else str(value).lower()
 
 
 def fit(

@@ -174,6 +174,12 @@ def test_a_truth_that_is_no_table(spark: SparkSession, tmp_path: Path) -> None:
         truth.read(spark, str(tmp_path / "truth.tsv"))
 
 
+def test_a_truth_whose_users_are_no_numbers(spark: SparkSession, tmp_path: Path) -> None:
+    pd.DataFrame({"user_id": [[1]], "group": ["blue"]}).to_parquet(tmp_path / "truth.parquet")
+    with pytest.raises(UserError, match="has user_id of type array<bigint>; give numbers or text"):
+        truth.read(spark, str(tmp_path / "truth.parquet"))
+
+
 def test_a_truth_that_names_a_user_twice(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("user_id,group\n1,blue\n2,red\n1,red\n")
     with pytest.raises(UserError, match="names user 1 2 times; give a row a user"):

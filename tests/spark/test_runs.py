@@ -284,7 +284,7 @@ def test_files_that_are_to_be_read_are_not_replaced(spark: SparkSession, tmp_pat
         for path in (output.as_uri(), f"file://{output}/ratings/part-0.parquet", f"{output}/ratings.csv"):
             for files, movies in (([*others, path], None), (others, path)):
                 with pytest.raises(UserError, match=rf"--output {output} holds {path}, which is to be read"):
-                    run.refuse_to_replace(files, movies)
+                    run.refuse_to_replace(files, None, movies)
 
 
 def test_nor_are_files_that_a_link_leads_to(spark: SparkSession, tmp_path: Path) -> None:

@@ -116,6 +116,10 @@ def test_what_cannot_be_continued(spark: SparkSession, monday: Path, tmp_path: P
     assert "--weighting is stars, but --warm-start" in said and "made with residual" in said
     assert "--algorithm is cosine, but --warm-start" in said and "made with kmeans" in said
     assert "--normalize is false" in fault(monday, normalize=False)
+    earlier = config(features="genres,movies").as_dict()
+    assert list(warm_start._unlike(earlier, config(features="movies,genres"), "")) == []
+    (said,) = warm_start._unlike(earlier, config(features="genres"), "--warm-start monday")
+    assert "--features is genres, but --warm-start monday was made with genres,movies;" in said
     said = fault(monday, n_clusters=3)
     assert "--n-clusters is 3" in said and "has 4 clusters to continue; ask for at least 4" in said
 

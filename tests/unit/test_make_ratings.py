@@ -236,6 +236,12 @@ def test_duplicates_come_on_top(tmp_path):
     assert len(np.unique(users * 300 + movies)) == 20_000
 
 
+def test_nothing_is_cut_off_a_part_of_a_line():
+    assert make_ratings.lines(make_ratings.words(",{},", [999_999])) == b",999999,"
+    with pytest.raises(ValueError, match="more than 8 bytes"):
+        make_ratings.words(",{},", [1, 1_000_000])
+
+
 def test_scale_multiplies_users_and_ratings():
     _, shape = make_ratings.parse(
         ["--format", "netflix", "--preset", "netflix", "--scale", "10", "--output", "unused"]
@@ -251,6 +257,7 @@ def test_scale_multiplies_users_and_ratings():
         (["--users", "0"], "at least 1"),
         (["--separation", "-1"], "--separation"),
         (["--duplicates", "2"], "--duplicates"),
+        (["--movies", "400000"], "400,000 movies: at most 300,000"),
     ],
 )
 def test_faults_are_reported_together(tmp_path, capsys, given, named):

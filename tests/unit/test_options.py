@@ -75,6 +75,8 @@ def test_declared_in_order_with_types_and_flags() -> None:
         ("ages", "4:9:2", (4, 6, 8)),
         ("ages", "1,4:8:4,20", (1, 4, 8, 20)),
         ("ages", "any", (1, 10, 100)),
+        ("ages", ["any"], (1, 10, 100)),
+        ("ages", "any,7", (1, 10, 100, 7)),
         ("kinds", "birch", ("birch",)),
         ("kinds", "birch,oak", ("birch", "oak")),
     ],

@@ -68,7 +68,7 @@ def evaluate_clusters(
         with stages("open", "bytes") as stage:
             rating_log = open_log(spark, ratings, config.source, movies)
             stage.rows = rating_log.n_bytes
-        run.refuse_to_replace(rating_log.files, movies)
+        run.refuse_to_replace(rating_log.files, movies, config.evaluation.truth)
         known = None if config.evaluation.truth is None else truth.read(spark, config.evaluation.truth)
         with cleaned(rating_log, run, config, stages) as kept:
             with stages("hold out", "ratings") as stage:

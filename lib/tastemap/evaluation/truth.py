@@ -11,6 +11,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import NumericType, StringType
 
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.errors import UserError
@@ -46,6 +47,9 @@ def read(spark: SparkSession, path: str) -> DataFrame:
         raise UserError(
             f"--truth {path} has the columns {', '.join(table.columns)}; expected are user_id and group"
         )
+    kind = table.schema["user_id"].dataType
+    if not isinstance(kind, (NumericType, StringType)):
+        raise UserError(f"--truth {path} has user_id of type {kind.simpleString()}; give numbers or text")
     groups = table.select(
         F.expr("try_cast(user_id AS long)").alias("user_id"), F.col("group").cast("string").alias("group")
     )

@@ -134,8 +134,8 @@ def _named(figure: Figure) -> Plot:
 
 
 def _item(figure: Figure) -> Markup:
-    """A figure as JSON that may stand in a script element."""
-    return Markup(json.dumps(embedded(_named(figure)), separators=(",", ":")).replace("</", "<\\/"))
+    """A figure as JSON that may stand in a script element, of which no title can be an end or a beginning."""
+    return Markup(json.dumps(embedded(_named(figure)), separators=(",", ":")).replace("<", r"\u003c"))
 
 
 def embedded(plot: Plot) -> dict[str, Any]:
