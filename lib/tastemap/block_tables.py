@@ -65,7 +65,7 @@ class BlockTable(Generic[B]):
         except (Py4JJavaError, PythonException) as error:
             if not disk_is_full(error):
                 raise
-            raise UserError(f"no space is left on the disk of {directory}; free some") from error
+            raise UserError("no space is left on its disk") from error
 
 
 def _write(

@@ -30,7 +30,7 @@ class SourceConfig:
     user_column: str = option("user_id", "column of the user's id, in Parquet and CSV of your own")
     movie_column: str = option("movie_id", "column of the movie's id")
     rating_column: str = option("rating", "column of the rating")
-    time_column: str = option("rated_at", "column of the time of rating; may be missing unless you name it")
+    time_column: str = option("rated_at", "column of the time of rating; the default one may be missing")
     rating_min: float | None = option(None, "lowest rating (default: the form's own; others are rejected)")
     rating_max: float | None = option(None, "highest rating (default: the form's own)")
     max_bad_fraction: float = option(

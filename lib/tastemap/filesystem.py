@@ -280,4 +280,4 @@ def _plain_errors(path: str, done: str) -> Iterator[None]:
     except (Py4JJavaError, PySparkException) as error:
         raise UserError(f"{path} cannot be {done}: {first_line(error)}") from error
     except UnicodeEncodeError as error:
-        raise UserError(f"{path} cannot be {done}: Java takes no names but in UTF-8; rename it") from error
+        raise UserError(f"{path} cannot be {done}: Java takes only names in UTF-8; rename it") from error

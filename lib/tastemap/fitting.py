@@ -102,7 +102,7 @@ def choose_clusters(
     if len(config.clustering.n_clusters) == 1:
         return Choice(config.clustering.n_clusters[0], reason="as asked for")
     if config.decomposition.pca_solver == "spark":
-        log.warning("--pca-solver spark is not looked at while the number of clusters is chosen")
+        log.warning("--pca-solver spark is not used while the number of clusters is chosen")
     with stages("choose clusters", "numbers") as stage:
         data = hold_out(kept.matrix, titles.result(), kept.size, config)
         found = evaluate(data, config, truth)

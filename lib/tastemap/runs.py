@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import uuid
 from collections.abc import Iterable, Mapping
@@ -134,8 +135,11 @@ class Run:
             Names one of them.
         """
         # One of each directory: a log may be of thousands of files, and every look takes calls into the JVM.
+        # A link may lead elsewhere than the others.
+        files = list(files)
         looked_at = {path.rpartition("/")[0]: path for path in files}
-        for path in [*looked_at.values(), *filter(None, others)]:
+        links = [path for path in files if os.path.islink(path.removeprefix("file:"))]
+        for path in [*looked_at.values(), *links, *filter(None, others)]:
             if self._files.is_within(path, self.output):
                 raise UserError(
                     f"--output {self._given} holds {path}, which is to be read; give another directory"
@@ -160,7 +164,10 @@ class Run:
             table.frame().write.parquet(path)
         else:
             self._files.make_directory(path)
-            table.write_files(local)
+            try:
+                table.write_files(local)
+            except UserError as fault:
+                raise UserError(f"--output {self._given} cannot be written: {fault}") from fault
 
     def write_small(self, name: str, table: pd.DataFrame, schema: StructType) -> None:
         """Write a table that is at hand as one Parquet file."""

@@ -120,7 +120,7 @@ class Suppression:
         movies = hidden_cells(people.sum(axis=0)[None], minimum, columns=False)[0]
         # Whose total is not told must not be told by `lift` either, which is a share of the total.
         cells = hidden_cells(people, minimum) | (movies & (people > 0))
-        clusters = hidden_cells(aggregates.n_users[None], minimum, columns=False)[0]
+        clusters = hidden_cells(aggregates.n_users[:, None], minimum, rows=False)[:, 0]
         labels = catalogue.labels()
 
         def hidden(columns: slice, rows: bool) -> Mask:
@@ -205,7 +205,10 @@ class Suppression:
 
 
 def _told(hidden: Mask, n_ratings: Array, of_label: sparse.csr_matrix, minimum: int) -> Mask:
-    """Labels, of each row, whose number of ratings tells what is hidden of their movies."""
+    """Labels, of each row, whose number of ratings tells what is hidden of their movies.
+
+    Hidden movies count by their ratings: how many people they are of together is not known.
+    """
     n_hidden = np.asarray(hidden.astype(np.float64) @ of_label)
     ratings_hidden = np.asarray(np.where(hidden, n_ratings, 0) @ of_label)
     return (n_hidden > 0) & ((n_hidden < 2) | (ratings_hidden < minimum))

@@ -92,10 +92,17 @@ def test_a_task_that_fails_leaves_no_file_to_read(spark: SparkSession, tmp_path:
     assert list(tmp_path.glob("part-*")) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk at hand")
 def test_a_full_disk_is_told_in_a_sentence(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / ".part-00000.parquet.unfinished").symlink_to("/dev/full")
-    with matrix_of(spark, 1) as matrix, pytest.raises(UserError, match=rf"no space .* disk of {tmp_path};"):
-        pivot.user_vectors(matrix).write_files(str(tmp_path))
+    output = tmp_path / "out"
+    with matrix_of(spark, 1) as matrix, Run(spark, str(output), overwrite=False) as run:
+        table = Path(run.path("vectors").removeprefix("file:"))
+        table.mkdir()
+        (table / ".part-00000.parquet.unfinished").symlink_to("/dev/full")
+        with pytest.raises(
+            UserError, match=rf"^--output {output} cannot be written: no space is left on its disk"
+        ):
+            run.write("vectors", pivot.user_vectors(matrix))
 
 
 def test_a_task_without_rows_writes_no_file(spark: SparkSession, tmp_path: Path) -> None:

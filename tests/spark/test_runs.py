@@ -299,6 +299,20 @@ def test_nor_are_files_that_a_link_leads_to(spark: SparkSession, tmp_path: Path)
                 run.refuse_to_replace([f"file:{tmp_path}/{read}/ratings/a.parquet"], None)
 
 
+def test_nor_is_one_of_several_files_that_links_lead_to(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    for month in ("jan", "feb", "mar"):
+        (tmp_path / month).mkdir()
+        (tmp_path / month / "a.csv").write_text("x")
+        (tmp_path / "log" / f"{month}.csv").symlink_to(tmp_path / month / "a.csv")
+    with (
+        Run(spark, str(tmp_path / "new"), overwrite=False) as new,
+        pytest.raises(UserError, match=r"holds file:.*/log/feb\.csv, which is to be read"),
+    ):
+        new.output = f"file:{tmp_path}/feb"
+        new.refuse_to_replace([f"file:{tmp_path}/log/{month}.csv" for month in ("jan", "feb", "mar")])
+
+
 def test_a_log_of_many_files_is_not_looked_at_file_by_file(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

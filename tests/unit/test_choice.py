@@ -28,7 +28,8 @@ def test_of_those_as_good_as_the_best_the_most_stable() -> None:
     assert (found.n_clusters, found.temperature) == (8, 0.8)
     assert found.reason == (
         "chose 8 clusters: they lower the RMSE of held-out ratings by 0.0295, within one standard error "
-        "(0.0010) of the best, 0.0300 lower with 12, and are at least as stable as 12 (stability 0.70)"
+        "(0.0010) of the best (12 clusters lower it by 0.0300), and are at least as stable as 12 "
+        "(stability 0.70)"
     )
 
 
@@ -47,7 +48,7 @@ def test_where_none_helps_it_is_not_said_that_one_does() -> None:
     assert "they raise the RMSE of held-out ratings by 0.0012, less than any other number" in found.reason
     found = choose(figures((2, -0.0012, 0.001, (0.4,)), (5, -0.0013, 0.001, (0.9,))))
     assert "raise the RMSE of held-out ratings by 0.0013, within one" in found.reason
-    assert "of the best, 0.0012 higher with 2, and are" in found.reason
+    assert "of the best (2 clusters raise it by 0.0012), and are" in found.reason
 
 
 @pytest.mark.parametrize(

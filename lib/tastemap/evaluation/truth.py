@@ -16,7 +16,7 @@ from pyspark.sql.types import NumericType, StringType
 from tastemap.blocks import Block, BlockMatrix
 from tastemap.errors import UserError
 from tastemap.evaluation.judging import CHUNK, Judge
-from tastemap.filesystem import escaped, reading
+from tastemap.filesystem import FileSystem, escaped, reading
 
 Array = npt.NDArray[np.float64]
 
@@ -32,6 +32,7 @@ def read(spark: SparkSession, path: str) -> DataFrame:
     UserError
         There is none, columns are missing, there are too many groups, or users come twice.
     """
+    FileSystem(spark, path)  # says what is wrong with a path that leads to none
     try:
         if path.lower().endswith((".csv", ".csv.gz")):
             table = spark.read.csv(escaped(path), header=True)

@@ -11,6 +11,7 @@ from pyspark.sql.types import (
     DataType,
     DateType,
     DecimalType,
+    LongType,
     NumericType,
     StringType,
     StructField,
@@ -135,7 +136,7 @@ def parsed_table(
 def read_movies(rows: DataFrame, config: SourceConfig) -> Rows:
     """Select `schemas.MOVIES` from a table of the movie column, `title`, perhaps `year` and `genres`.
 
-    Lines of the wrong number of fields are left out: a title with a comma would have the year for its genre.
+    Lines of too many fields are left out: one whose title has a comma would have the year for its genre.
 
     Raises
     ------
@@ -144,9 +145,10 @@ def read_movies(rows: DataFrame, config: SourceConfig) -> Rows:
     """
     types = {field.name: field.dataType for field in rows.schema.fields}
     name = config.movie_column
-    _check_types(types, {"movie": name} | ({"time": "year"} if "year" in types else {}))
+    _check_types(types, {"movie": name} | ({"year": "year"} if "year" in types else {}))
     if _MALFORMED in types:
-        rows = rows.where(_column(_MALFORMED).isNull())
+        last = [column for column in types if column != _MALFORMED][-1]
+        rows = rows.where(_column(_MALFORMED).isNull() | _column(last).isNull())
     genres = "array<string>" if isinstance(types.get("genres"), ArrayType) else "string"
     columns = {
         "movie_id": _whole_number(_quoted(name), "int", isinstance(types[name], StringType)),
@@ -160,7 +162,7 @@ def read_movies(rows: DataFrame, config: SourceConfig) -> Rows:
 def _check_types(types: Mapping[str, DataType], names: Mapping[str, str]) -> None:
     faults = []
     for role, name in names.items():
-        timely = role == "time"
+        timely = role in ("time", "year")
         kinds = (NumericType, StringType, *(_TIMES if timely else ()))
         if not isinstance(types[name], kinds):
             allowed = "a timestamp, a date, a number or text" if timely else "a number or text"
@@ -204,12 +206,16 @@ def _year(kind: DataType) -> str:
     """Write SQL for the year of a movie, null where there is none."""
     if isinstance(kind, _TIMES):
         return "year(year)"
-    return _whole_number("year", "int", isinstance(kind, StringType))
+    number = _whole_number("year", "int", isinstance(kind, StringType))
+    if isinstance(kind, LongType):  # dates of pandas', in nanoseconds
+        date = "year(timestamp_micros(year div 1000))"
+        return f"CASE WHEN year BETWEEN -1e11D AND 1e11D THEN {number} ELSE {date} END"
+    return number
 
 
 def _timestamp(name: str, kind: DataType) -> str:
     """Write SQL for a timestamp, null where there is none."""
-    rounded = f"try_cast({name} AS decimal(24, 6))"
+    rounded = f"try_cast({name} AS decimal(28, 6))"
     if isinstance(kind, NumericType):
         return _since_1970(rounded if isinstance(kind, DecimalType) else name)
     plain = f"try_cast({name} AS timestamp)"
