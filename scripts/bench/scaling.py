@@ -70,7 +70,8 @@ def table(runs: dict[str, list[Seconds]]) -> str:
         for number, (place, median) in enumerate(zip(places, medians, strict=True)):
             cells.append(f"{median:.1f}")
             if number and alike(places[number - 1], place):
-                cells.append(f"{medians[number - 1] / median:.2f}")
+                # Where a stage has nothing to do, such as columns at rest on a cluster, it takes no time.
+                cells.append(f"{medians[number - 1] / median:.2f}" if median else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
