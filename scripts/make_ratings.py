@@ -41,7 +41,6 @@ NETFLIX_PERIOD = (date(1999, 11, 11), date(2005, 12, 31), 1.0)
 MOVIELENS_PERIOD = (date(1996, 3, 29), date(2023, 10, 12), 12.0)
 NICHES, VARIATIONS, LIKES = 14, 2048, 4
 RELUCTANCE, GROUP_STRENGTH, OWN_STRENGTH, STARS_PER_TASTE = np.float32([2.0, 3.0, 0.4, 0.6])
-WORD = 8  # bytes of a part of a line
 CHUNK = 100_000  # ratings held at a time; larger ones are slower, for their arrays leave the cache
 DENSE = 16  # who takes more than 1/16 of the other side is drawn by one race over all of it
 NETFLIX_SPLITS, NETFLIX_IDS_A_USER = (4499, 9210, 13367, 17770), 2_649_429 / 480_189
@@ -257,10 +256,10 @@ def chunks(log: Log, by_movie: bool, size: int = CHUNK) -> Iterator[list[np.ndar
 
 def words(form: str, values: Iterable[object]) -> np.ndarray:
     """Put up to eight bytes of text into a number for each value, so that lines are made by gathering."""
-    texts = [form.format(value).encode() for value in values]
-    if len(max(texts, key=len)) > WORD:
-        raise ValueError(f"{max(texts, key=len)!r} is of more than {WORD} bytes")  # NumPy would cut it
-    return np.array(texts, f"S{WORD}").view(np.uint64)
+    texts = np.array([form.format(value).encode() for value in values])
+    if texts.itemsize > 8:
+        raise ValueError(f"parts of lines of more than 8 bytes, such as those of {form!r}")
+    return texts.astype("S8").view(np.uint64)
 
 
 def lines(*columns: np.ndarray) -> bytes:
@@ -294,17 +293,18 @@ def write_netflix(log: Log, output: Path) -> Iterator[tuple[Path, int]]:
     n = len(log.movies.ids)
     part = np.searchsorted(NETFLIX_SPLITS, np.arange(n + 1) * NETFLIX_SPLITS[-1] // n) + 1
     one_file_a_movie = log.options.format == "netflix-mv"
-    (output / "training_set" if one_file_a_movie else output).mkdir(exist_ok=True)
+    folder = output / "training_set" if one_file_a_movie else output
+    folder.mkdir(exist_ok=True)
     for users, movies, level, seconds in chunks(log, by_movie=True):
         day = seconds // 86_400 - (first - date(1970, 1, 1)).days
         text = user_words[users], star_words[level], month_words[day], day_words[day]
         starts = np.flatnonzero(np.diff(movies, prepend=-1))
         for start, end in zip(starts, np.append(starts[1:], len(day)), strict=True):
             movie = int(movies[start]) + 1
-            combined, alone = f"combined_data_{part[movie]}.txt", f"training_set/mv_{movie:07d}.txt"
-            with (output / (alone if one_file_a_movie else combined)).open("ab") as file:
+            name = f"mv_{movie:07d}.txt" if one_file_a_movie else f"combined_data_{part[movie]}.txt"
+            with (folder / name).open("ab") as file:
                 file.write(b"%d:\n" % movie + lines(*(column[start:end] for column in text)))
-            yield output / ("training_set" if one_file_a_movie else combined), int(end - start)
+            yield folder if one_file_a_movie else folder / name, int(end - start)
 
 
 def write_movielens(log: Log, output: Path) -> Iterator[tuple[Path, int]]:
@@ -370,10 +370,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Shape]:
         (min(users, movies, ratings, args.groups) < 1, "every size must be at least 1"),
         (ratings > most, f"{ratings:,} ratings: these users and movies hold at most {most:,}"),
         (users >= 18_000_000, f"{users:,} users: at most 18 million, for ids of 8 digits"),
-        (
-            args.format == "movielens" and movies > 300_000,
-            f"{movies:,} movies: at most 300,000 in this form, for ids of 6 digits; parquet takes more",
-        ),
+        (args.format == "movielens" and movies > 300_000, f"{movies:,} movies: at most 300,000 as movielens"),
         (min(args.separation, args.noise) < 0, "--separation and --noise must be at least 0"),
         (not 0 <= args.duplicates <= 1, "--duplicates must be between 0 and 1"),
         (args.output.is_dir() and any(args.output.iterdir()), f"--output {args.output} is not empty"),

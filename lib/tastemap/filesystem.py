@@ -54,7 +54,7 @@ class FileSystem:
     def __init__(self, spark: SparkSession, path: str) -> None:
         self._spark = spark
         self._jvm: Any = spark._jvm
-        with _plain_errors(path, "reached"):
+        with plain_errors(path, "reached"):
             configuration = spark._jsparkSession.sessionState().newHadoopConf()
             self._hadoop: Any = self._path(path).getFileSystem(configuration)
             self._in_one_process = in_one_process(spark)
@@ -64,7 +64,7 @@ class FileSystem:
 
         None on any other file system, and on a cluster, whose machines may have different files at one path.
         """
-        with _plain_errors(path, "reached"):
+        with plain_errors(path, "reached"):
             if not self._in_one_process or self._hadoop.getUri().getScheme() != "file":
                 return None
             return str(self._path(path).toUri().getPath())
@@ -94,17 +94,17 @@ class FileSystem:
 
     def qualified(self, path: str) -> str:
         """Return the path as Spark writes it: absolute, with its scheme, without a trailing slash."""
-        with _plain_errors(path, "reached"):
+        with plain_errors(path, "reached"):
             return str(self._hadoop.makeQualified(self._path(path)).toString())
 
     def exists(self, path: str) -> bool:
         """Tell whether there is a file or directory of this name."""
-        with _plain_errors(path, "looked up"):
+        with plain_errors(path, "looked up"):
             return bool(self._hadoop.exists(self._path(path)))
 
     def is_directory(self, path: str) -> bool:
         """Tell whether there is a directory of this name."""
-        with _plain_errors(path, "looked up"):
+        with plain_errors(path, "looked up"):
             path_there = self._path(path)
             return bool(
                 self._hadoop.exists(path_there) and self._hadoop.getFileStatus(path_there).isDirectory()
@@ -112,7 +112,7 @@ class FileSystem:
 
     def names(self, directory: str) -> list[str]:
         """List the names in a directory, hidden ones included, sorted."""
-        with _plain_errors(directory, "listed"):
+        with plain_errors(directory, "listed"):
             return sorted(str(s.getPath().getName()) for s in self._hadoop.listStatus(self._path(directory)))
 
     def matches(self, pattern: str, limit: int) -> tuple[int, list[str]]:
@@ -125,20 +125,20 @@ class FileSystem:
         paths : list of str
             The first `limit` of them, qualified. Every one costs a call into the JVM.
         """
-        with _plain_errors(pattern, "listed"):
+        with plain_errors(pattern, "listed"):
             found = self._hadoop.globStatus(self._path(pattern))
             n_matches = 0 if found is None else len(found)
             return n_matches, [str(found[i].getPath().toString()) for i in range(min(n_matches, limit))]
 
     def make_directory(self, path: str) -> None:
         """Make a directory and those above it; one that is there stays as it is."""
-        with _plain_errors(path, "made"):
+        with plain_errors(path, "made"):
             if not self._hadoop.mkdirs(self._path(path)):
                 raise UserError(f"{path} cannot be made: the file system refused")
 
     def delete(self, path: str) -> None:
         """Delete a file, or a directory with all it holds; nothing happens where there is none."""
-        with _plain_errors(path, "deleted"):
+        with plain_errors(path, "deleted"):
             self._hadoop.delete(self._path(path), True)
 
     def rename(self, source: str, target: str) -> None:
@@ -149,7 +149,7 @@ class FileSystem:
         if self.exists(target):
             # Hadoop would move the source into a target directory instead of refusing.
             raise UserError(f"{source} cannot be renamed to {target}: the target exists")
-        with _plain_errors(source, f"renamed to {target}"):
+        with plain_errors(source, f"renamed to {target}"):
             if not self._hadoop.rename(self._path(source), self._path(target)):
                 raise UserError(f"{source} cannot be renamed to {target}: the file system refused")
 
@@ -196,7 +196,7 @@ class FileSystem:
             return
         directory, _, name = path.rpartition("/")
         unfinished = f"{directory}/.{name}.unfinished" if directory else f".{name}.unfinished"
-        with _plain_errors(path, "written"):
+        with plain_errors(path, "written"):
             stream = self._hadoop.create(self._path(unfinished), True)
             try:
                 # Bytes go to the JVM as text, of which it holds several copies until it has read the end.
@@ -218,7 +218,7 @@ class FileSystem:
 
     @contextmanager
     def _opened(self, path: str, start: int = 0) -> Iterator[Any]:
-        with _plain_errors(path, "read"):
+        with plain_errors(path, "read"):
             stream = self._hadoop.open(self._path(path))
             try:
                 stream.seek(start)
@@ -274,7 +274,8 @@ def _causes(error: Exception) -> list[str]:
 
 
 @contextmanager
-def _plain_errors(path: str, done: str) -> Iterator[None]:
+def plain_errors(path: str, done: str) -> Iterator[None]:
+    """Say in a sentence that something cannot be done with a path, and why, where Java or Spark says so."""
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:

@@ -238,7 +238,7 @@ def test_duplicates_come_on_top(tmp_path):
 
 def test_nothing_is_cut_off_a_part_of_a_line():
     assert make_ratings.lines(make_ratings.words(",{},", [999_999])) == b",999999,"
-    with pytest.raises(ValueError, match="more than 8 bytes"):
+    with pytest.raises(ValueError, match="of more than 8 bytes"):
         make_ratings.words(",{},", [1, 1_000_000])
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -15,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from tastemap.config import SourceConfig
 from tastemap.errors import UserError
 from tastemap.executors import ArrowFunction
-from tastemap.filesystem import FileSystem, escaped, first_line
+from tastemap.filesystem import FileSystem, escaped, first_line, plain_errors
 from tastemap.rows import Rows
 from tastemap.sources import local, movielens, netflix, table
 from tastemap.sources.detection import FORMS, PARQUET_MAGIC, Head, look_at_parquet, look_at_text
@@ -73,9 +72,9 @@ def open_log(
     files = for_reader(chosen.ratings, found)
     form = FORMS[chosen.head.ratings or ""]
     scale = _scale(form, config)
-    with _told_of(chosen.ratings[0].path):
+    with plain_errors(chosen.ratings[0].path, "read"):
         reading = _reading(spark, chosen, files, config, scale)
-    with _told_of(movies_path or "the list of movies"):
+    with plain_errors(movies_path or "the list of movies", "read"):
         plan_movies = _movies(spark, chosen, movies_path, config)
     if reading.n_ratings == 0:
         raise UserError(f"--ratings leads to no ratings: {chosen.ratings[0].path} is empty")
@@ -93,14 +92,6 @@ def open_log(
         skipped=chosen.skipped,
         local=reading.local,
     )
-
-
-@contextmanager
-def _told_of(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (Py4JJavaError, PySparkException) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def _tell(form: str, chosen: Selection, config: SourceConfig, has_movies: bool) -> None:
