@@ -37,6 +37,13 @@ def test_sums_against_all_distances() -> None:
         np.testing.assert_allclose(sums[number], rows[nearest == number].sum(axis=0), atol=1e-9)
 
 
+def test_rows_that_are_centres_cost_nothing() -> None:
+    centres = scores(6)
+    _, sizes, cost = Means(centres).add_up(np.repeat(centres, 7, axis=0))
+    assert sizes.tolist() == [7.0] * 6
+    assert 0 <= cost[0] < 1e-12
+
+
 def test_from_the_same_centres_as_scikit_learn() -> None:
     rows = scores()
     start = rows[:6]  # so that none is left without rows, which scikit-learn would move elsewhere

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.cluster.vq import vq
 from scipy.spatial.distance import cdist
 
 from tastemap.clustering.centres import Centres, unit
@@ -43,10 +42,16 @@ class Means:
         """Assign scores of shape (n, m) and add them up."""
         rows = unit(scores) if self.spherical else scores
         n, k = len(rows), len(self.centres)
-        nearest, distances = vq(rows, self.centres, check_finite=False)
-        members = sparse.csr_matrix((np.ones(n), nearest, np.arange(n + 1)), shape=(n, k))
-        sizes = np.bincount(nearest, minlength=k).astype(np.float64)
-        return [np.asarray(members.T @ rows), sizes, np.array([distances @ distances])]
+        # (|x|² − d²) / 2 = x·c − |c|² / 2 is largest for the nearest centre, of equally near ones the first.
+        halves = 0.5 * np.einsum("ij,ij->i", self.centres, self.centres)
+        near = rows @ self.centres.T
+        near -= halves
+        nearest = near.argmax(axis=1)
+        members = sparse.csc_matrix((np.ones(n), nearest, np.arange(n + 1)), shape=(k, n))
+        totals, sizes = np.asarray(members @ rows), np.bincount(nearest, minlength=k).astype(np.float64)
+        # |x|² − 2 x·c + |c|² of all rows, without another look at what each has.
+        cost = float(np.vdot(rows, rows)) - 2.0 * float(np.vdot(self.centres, totals) - halves @ sizes)
+        return [totals, sizes, np.array([max(cost, 0.0)])]
 
     def counts(self, sums: list[Array]) -> Array:
         """Rows of each centre."""

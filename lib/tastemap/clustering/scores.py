@@ -61,19 +61,22 @@ class ScoreMatrix(BlockFrame[ScoreBlock]):
         share = size / self.n_rows if self.n_rows > size else 1.0
 
         def choose(blocks: Iterator[ScoreBlock]) -> Iterator[pa.RecordBatch]:
-            for block in blocks:
-                chosen = uniform(block.ids, seed) < share
-                yield encode(block[chosen])
+            chosen = [block[uniform(block.ids, seed) < share] for block in blocks]
+            if chosen:
+                yield encode(_joined(chosen))
 
         rows = self.collect_blocks(choose, schemas.SCORES)  # bounded: see above
-        blocks = [block for batch in rows for block in decode(batch)]
-        whole = ScoreBlock(
-            np.concatenate([block.ids for block in blocks]),
-            np.concatenate([block.scores for block in blocks]),
-            np.concatenate([block.n_ratings for block in blocks]),
-            np.concatenate([block.mean_ratings for block in blocks]),
-        )
+        whole = _joined([block for batch in rows for block in decode(batch)])
         return whole[np.argsort(whole.ids)]
+
+
+def _joined(blocks: Sequence[ScoreBlock]) -> ScoreBlock:
+    return ScoreBlock(
+        np.concatenate([block.ids for block in blocks]),
+        np.concatenate([block.scores for block in blocks]),
+        np.concatenate([block.n_ratings for block in blocks]),
+        np.concatenate([block.mean_ratings for block in blocks]),
+    )
 
 
 def _rounded(block: ScoreBlock) -> pa.RecordBatch:
