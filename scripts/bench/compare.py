@@ -81,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # For everyone, as our job sets it for itself: BLAS threads that wait shall not spin. ARPACK gains 3 %.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     names = options.contenders.split(",")
+    known = contenders(options.ratings, Path())
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"--contenders {','.join(unknown)}: unknown; there are {', '.join(known)}")
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="tastemap-bench-") as folder:
         scratch = Path(folder)

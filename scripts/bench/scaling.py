@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import standalone
 
 BIN = Path(sys.executable).parent
 STAGES = Path(__file__).resolve().with_name("stages.py")
+PLACE = re.compile(r"(local|workers|cores)-[1-9]\d*")
 EXECUTOR_MEMORY = "2g"  # a billion ratings of Netflix's form have records of 50 MB, too large for one
 
 Seconds = dict[str, float]
@@ -90,8 +92,11 @@ def main() -> int:
     parser.add_argument("--places", default="local-1,local-2,workers-1,workers-2,cores-1,cores-2")
     parser.add_argument("--runs", type=int, default=3)
     options, more = parser.parse_known_args()
+    places = options.places.split(",")
+    if unknown := [place for place in places if not PLACE.fullmatch(place)]:
+        parser.error(f"--places {','.join(unknown)}: unknown; there are local-N, workers-N and cores-N")
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"  # driver and daemons alike: the host's name may lead nowhere
-    runs: dict[str, list[Seconds]] = {place: [] for place in options.places.split(",")}
+    runs: dict[str, list[Seconds]] = {place: [] for place in places}
     for number in range(options.runs):
         for place, found in runs.items():
             print(f"round {number + 1}: {place}", file=sys.stderr, flush=True)
