@@ -116,7 +116,7 @@ def main() -> int:
         "read": counts.ratings_in,
         "ratings": ratings,
         "users": users,
-        "passes of KMeans": clusters.iterations + 1,
+        "iterations of KMeans": clusters.iterations,
         "seconds": seconds,
     }
     args.output.write_text(json.dumps(result, indent=2) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.vq import vq
 
 from tastemap.clustering.estimation import Fitted, converge
 from tastemap.clustering.lloyd import Means, plus_plus
@@ -40,7 +39,7 @@ def split(rows: Array, k: int, *, max_iterations: int, restarts: int, seed: int)
             converge(rows[inside], Means(plus_plus(rows[inside], 2, rng)), max_iterations) for rng in rngs
         ]
         best = min(trials, key=lambda fitted: fitted.loss)
-        side, _ = vq(rows[inside], best.estimate.centres)
+        side = best.estimate.nearest(rows[inside])
         halves = inside[side == 0], inside[side == 1]
         if min(map(len, halves)) == 0:  # all that differs is rounding
             leaves.append(inside)

@@ -42,16 +42,27 @@ class Means:
         """Assign scores of shape (n, m) and add them up."""
         rows = unit(scores) if self.spherical else scores
         n, k = len(rows), len(self.centres)
-        # (|x|² − d²) / 2 = x·c − |c|² / 2 is largest for the nearest centre, of equally near ones the first.
-        halves = 0.5 * np.einsum("ij,ij->i", self.centres, self.centres)
-        near = rows @ self.centres.T
-        near -= halves
-        nearest = near.argmax(axis=1)
+        nearest = self.nearest(rows)
         members = sparse.csc_matrix((np.ones(n), nearest, np.arange(n + 1)), shape=(k, n))
         totals, sizes = np.asarray(members @ rows), np.bincount(nearest, minlength=k).astype(np.float64)
         # |x|² − 2 x·c + |c|² of all rows, without another look at what each has.
-        cost = float(np.vdot(rows, rows)) - 2.0 * float(np.vdot(self.centres, totals) - halves @ sizes)
+        cost = float(np.vdot(rows, rows)) - 2.0 * float(np.vdot(self.centres, totals) - self._halves @ sizes)
         return [totals, sizes, np.array([max(cost, 0.0)])]
+
+    def nearest(self, rows: Array) -> npt.NDArray[np.int64]:
+        """The centre nearest to each row, of shape (n,), of equally near ones the first.
+
+        Where `spherical`, rows are of length 1 already.
+        """
+        near = rows @ self.centres.T
+        near -= self._halves  # x·c − |c|² / 2 = (|x|² − d²) / 2 is largest where d is least
+        found: npt.NDArray[np.int64] = near.argmax(axis=1)
+        return found
+
+    @property
+    def _halves(self) -> Array:
+        halves: Array = 0.5 * np.einsum("ij,ij->i", self.centres, self.centres)
+        return halves
 
     def counts(self, sums: list[Array]) -> Array:
         """Rows of each centre."""
