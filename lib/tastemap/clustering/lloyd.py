@@ -49,15 +49,14 @@ class Means:
         cost = float(np.vdot(rows, rows)) - 2.0 * float(np.vdot(self.centres, totals) - self._halves @ sizes)
         return [totals, sizes, np.array([max(cost, 0.0)])]
 
-    def nearest(self, rows: Array) -> npt.NDArray[np.int64]:
+    def nearest(self, rows: Array) -> npt.NDArray[np.unsignedinteger]:
         """The centre nearest to each row, of shape (n,), of equally near ones the first.
 
         Where `spherical`, rows are of length 1 already.
         """
-        near = rows @ self.centres.T
-        near -= self._halves  # x·c − |c|² / 2 = (|x|² − d²) / 2 is largest where d is least
-        found: npt.NDArray[np.int64] = near.argmax(axis=1)
-        return found
+        near = self.centres @ rows.T
+        near -= self._halves[:, None]  # x·c − |c|² / 2 = (|x|² − d²) / 2 is largest where d is least
+        return argmax(near)
 
     @property
     def _halves(self) -> Array:
@@ -92,6 +91,18 @@ class Means:
         sizes, cost = sums[1].astype(np.int64), self.loss(sums)
         model = Centres(self.centres, spread=cost / max(int(sizes.sum()), 1), spherical=self.spherical)
         return Clustering(model, sizes, cost, iterations).take(by_size(sizes, self.centres))
+
+
+def argmax(columns: Array) -> npt.NDArray[np.unsignedinteger]:
+    """The row of the largest number of each column, of equal ones the first: `columns.argmax(axis=0)`.
+
+    NumPy's takes a branch for each number, which processors guess wrong: with 12 of them 200 ns a column, so
+    60 to 100 less. There are no nans.
+    """
+    k = len(columns)
+    falling = np.arange(k, 0, -1, dtype=np.min_scalar_type(k))[:, None]
+    found: npt.NDArray[np.unsignedinteger] = k - ((columns == columns.max(axis=0)) * falling).max(axis=0)
+    return found
 
 
 def plus_plus(scores: Array, k: int, rng: np.random.Generator, given: Array | None = None) -> Array:
