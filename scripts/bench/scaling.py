@@ -2,12 +2,13 @@
 """Every stage with one core and with two, in local mode and on a standalone cluster.
 
     scaling.py --ratings DIR --output results.json [--places workers-1,workers-2] [--runs 3]
+    scaling.py --script kmeans_alone.py --ratings DIR --output results.json
 
 Places are `local-N`, a local master with N cores for tasks; `workers-N`, a standalone cluster of N workers,
 each bound to a core with its executor's JVM and Python, while master and driver go where there is room; and
 `cores-N`, the same with master and driver on the workers' cores as well: a machine of N cores. JSON goes to
---output after every run, a table of the medians to standard output at the end; other options go to
-`stages.py`. Binding takes `taskset` (Linux).
+--output after every run, a table of the medians to standard output at the end; other options go to the
+script. Binding takes `taskset` (Linux).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from pathlib import Path
 import standalone
 
 BIN = Path(sys.executable).parent
-STAGES = Path(__file__).resolve().with_name("stages.py")
+BENCHMARKS = Path(__file__).resolve().parent
+SCRIPTS = ("stages.py", "kmeans_alone.py")
 PLACE = re.compile(r"(local|workers|cores)-[1-9]\d*")
 EXECUTOR_MEMORY = "2g"  # a billion ratings of Netflix's form have records of 50 MB, too large for one
 
@@ -40,8 +42,8 @@ def on_cores(cores: str) -> list[str]:
     return ["taskset", "--cpu-list", cores]
 
 
-def run(place: str, ratings: str, more: Sequence[str]) -> Seconds:
-    """Seconds of each stage at one of the places."""
+def run(place: str, script: str, ratings: str, more: Sequence[str]) -> Seconds:
+    """Seconds of each stage of a script at one of the places."""
     kind, n = place.rsplit("-", 1)
     workers = [on_cores(str(number)) for number in range(int(n))]
     bound = on_cores(f"0-{int(n) - 1}") if kind == "cores" else []
@@ -53,7 +55,7 @@ def run(place: str, ratings: str, more: Sequence[str]) -> Seconds:
         else:
             url = running.enter_context(standalone.cluster(folder, workers, bound))
             where = ["--master", url, "--executor-memory", EXECUTOR_MEMORY]
-        command = [*bound, str(BIN / "spark-submit"), *where, str(STAGES), "--ratings", ratings]
+        command = [*bound, str(BIN / "spark-submit"), *where, str(BENCHMARKS / script), "--ratings", ratings]
         subprocess.run([*command, "--output", str(output), *more], check=True, stdout=sys.stderr)
         seconds: Seconds = json.loads(output.read_text())["seconds"]
         return seconds
@@ -89,6 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("--ratings", required=True)
     parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--script", choices=SCRIPTS, default=SCRIPTS[0])
     parser.add_argument("--places", default="local-1,local-2,workers-1,workers-2,cores-1,cores-2")
     parser.add_argument("--runs", type=int, default=3)
     options, more = parser.parse_known_args()
@@ -100,7 +103,7 @@ def main() -> int:
     for number in range(options.runs):
         for place, found in runs.items():
             print(f"round {number + 1}: {place}", file=sys.stderr, flush=True)
-            found.append(run(place, options.ratings, more))
+            found.append(run(place, options.script, options.ratings, more))
             options.output.write_text(json.dumps(runs, indent=2) + "\n")
     print(table(runs))
     return 0
