@@ -22,17 +22,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import log_matrix
 import numpy as np
 import pyarrow as pa
 
-from tastemap import cleaning, pivot, schemas, segmentation, weighting
+from tastemap import pivot, schemas, segmentation
 from tastemap.clustering import algorithms
 from tastemap.clustering.scores import ScoreBlock, ScoreMatrix, decode, encode
 from tastemap.config import Config
 from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.segmentation import Projection
 from tastemap.session import session
-from tastemap.sources import open_log
 
 NOISE = 0.1
 """Of a copy, in standard deviations of a score."""
@@ -59,15 +59,12 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=10, help="copies of every user")
     parser.add_argument("--fits", type=int, default=4, help="the first, and those that count")
     args = parser.parse_args()
+    if args.fits < 2:
+        parser.error(f"--fits {args.fits}: at least 2, the first and one that counts")
     config, k = Config(), args.components
     with session("benchmark: KMeans alone") as spark, ExitStack() as persisted:
-        log = open_log(spark, [args.ratings], config.source, None)
-        with pivot.gathered(log) as gathered:
-            movies = cleaning.frequent_movies(gathered, config.cleaning)
-            indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-            matrix = persisted.enter_context(indexed.persisted())
+        matrix, features = persisted.enter_context(log_matrix.persisted(spark, args.ratings, config))
         users, ratings = pivot.size(matrix)
-        features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         tol = config.decomposition.pca_tolerance
         found = decompose_from_sample(matrix, features, k, (users, ratings), tol=tol, seed=7)
         projected = segmentation.projected(matrix, Projection.of(features, found), users)

@@ -19,19 +19,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import log_matrix
 import numpy as np
 import pyarrow as pa
 from scipy import linalg, sparse
 from single_machine import principal_components
 
-from tastemap import cleaning, pivot, weighting
+from tastemap import pivot
 from tastemap.blocks import BlockMatrix
 from tastemap.config import from_options
 from tastemap.decomposition.principal import decompose
 from tastemap.decomposition.sampling import decompose_from_sample
 from tastemap.features import loading
 from tastemap.session import session
-from tastemap.sources import open_log
 
 
 def on_one_machine(matrix: BlockMatrix) -> sparse.csr_matrix:
@@ -77,13 +77,8 @@ def main() -> int:
     args = parser.parse_args()
     config, k = from_options(min_movie_ratings=str(args.min_movie_ratings)), args.components
     with session("benchmark: PCA alone") as spark, ExitStack() as persisted:
-        log = open_log(spark, [args.ratings], config.source, None)
-        with pivot.gathered(log) as gathered:
-            movies = cleaning.frequent_movies(gathered, config.cleaning)
-            indexed = pivot.index_columns(gathered, movies.ids, config.cleaning.min_user_ratings)
-            stored = persisted.enter_context(indexed.persisted())
+        stored, features = persisted.enter_context(log_matrix.persisted(spark, args.ratings, config))
         size = pivot.size(stored)
-        features = weighting.fit(movies.n_ratings, movies.rating_sums, config.weighting)
         matrix = loading(features, stored)
         decompose(matrix, k, max_passes=1)
         of_job = partial(decompose_from_sample, stored, features, k, size, seed=config.run.seed)

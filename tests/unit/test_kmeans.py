@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 
 from tastemap.clustering import kmeans
 from tastemap.clustering.estimation import TOLERANCE, Fitted, converge
-from tastemap.clustering.lloyd import Means, argmax, plus_plus
+from tastemap.clustering.lloyd import Means, column_argmax, plus_plus
 from tastemap.clustering.refinement import promising
 from tastemap.hashing import uniform
 
@@ -41,8 +41,8 @@ def test_sums_against_all_distances() -> None:
 def test_the_largest_is_what_numpy_finds_the_first_of_equal_ones(k: int) -> None:
     rng = np.random.default_rng(k)
     for columns in (rng.integers(0, 1 + k // 4, (k, 500)), rng.normal(size=(k, 500)), np.zeros((k, 3))):
-        np.testing.assert_array_equal(argmax(columns.astype(float)), columns.argmax(axis=0))
-    assert argmax(np.empty((k, 0))).size == 0
+        np.testing.assert_array_equal(column_argmax(columns.astype(float)), columns.argmax(axis=0))
+    assert column_argmax(np.empty((k, 0))).size == 0
 
 
 def test_rows_that_are_centres_cost_nothing() -> None:
